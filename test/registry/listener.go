@@ -1,0 +1,40 @@
+package registry
+
+import (
+	"net"
+	"net/netip"
+)
+
+// engines is the range from which berth gives its engines their addresses.
+var engines = netip.MustParsePrefix("198.18.0.0/15")
+
+// localListener drops connections which come neither from this machine nor from
+// an engine: the registry has to listen on every address (an engine reaches it
+// through an address that does not exist yet), yet nobody else should see it.
+type localListener struct{ net.Listener }
+
+func (l *localListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if allowed(conn) {
+			return conn, nil
+		}
+		conn.Close()
+	}
+}
+
+func allowed(conn net.Conn) bool {
+	remote, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return false
+	}
+	local, err := netip.ParseAddrPort(conn.LocalAddr().String())
+	if err != nil {
+		return false
+	}
+	from := remote.Addr().Unmap()
+	return from.IsLoopback() || engines.Contains(from) || from == local.Addr().Unmap()
+}
