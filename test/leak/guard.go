@@ -1,0 +1,66 @@
+package leak
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+)
+
+// How long a test's leftovers may take to go. Ending a process and freeing its
+// namespaces is not instant in the kernel; deleting a large data root is done
+// off the caller's path on purpose.
+const (
+	kernelGrace = 2 * time.Second
+	trashGrace  = 20 * time.Second
+)
+
+// Guard takes a snapshot now and, when the test and its other clean-ups are
+// over, fails the test with a list of whatever differs.
+func Guard(t testing.TB, scope Scope) {
+	t.Helper()
+	before, err := Take(scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		differences, err := Settle(context.Background(), before, scope)
+		if err != nil {
+			t.Error(err)
+		}
+		if len(differences) > 0 {
+			t.Errorf("the test left the machine changed:\n  %s", strings.Join(differences, "\n  "))
+		}
+	})
+}
+
+// Settle compares with before until nothing differs or the time allowed for what
+// still differs is over, and returns what is left.
+func Settle(ctx context.Context, before Snapshot, scope Scope) ([]string, error) {
+	start := time.Now()
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		after, err := Take(scope)
+		if err != nil {
+			return nil, err
+		}
+		differences := Compare(before, after)
+		if len(differences) == 0 || time.Since(start) > grace(differences) {
+			return differences, nil
+		}
+		select {
+		case <-ctx.Done():
+			return differences, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// grace is longer when a trash directory is still being emptied.
+func grace(differences []string) time.Duration {
+	for _, line := range differences {
+		if strings.Contains(line, "/trash/") {
+			return trashGrace
+		}
+	}
+	return kernelGrace
+}
