@@ -1,0 +1,77 @@
+// Package integration tests the berth program with real engines.
+//
+// It needs root and a built berth (BERTH names it, else ../../bin/berth), and
+// runs in a sandbox (see package sandbox) unless BERTH_TEST_REAL_HOST is set.
+// Every test goes through the leak guard: what it leaves behind fails it. A
+// thing that must be there and is not is fatal; a skip names what the machine
+// lacks.
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/berth-dev/berth/test/image"
+	"github.com/berth-dev/berth/test/sandbox"
+)
+
+// Set once by setUp.
+var (
+	berthProgram string // absolute path of the program under test
+	imageTar     string // an archive for `docker load`
+	busybox      string // the host's static busybox
+)
+
+// imageName is what the image in imageTar is called.
+const imageName = "berth.test/busy:1"
+
+func TestMain(m *testing.M) {
+	os.Exit(sandbox.Run(func() int {
+		if err := setUp(); err != nil {
+			fmt.Fprintln(os.Stderr, "integration:", err)
+			return 1
+		}
+		return m.Run()
+	}))
+}
+
+func setUp() error {
+	path := os.Getenv("BERTH")
+	if path == "" {
+		path = "../../bin/berth"
+	}
+	var err error
+	if berthProgram, err = filepath.Abs(path); err != nil {
+		return err
+	}
+	if _, err := os.Stat(berthProgram); err != nil {
+		return fmt.Errorf("%w; build it with `make build`, or set BERTH", err)
+	}
+	if busybox, err = image.Busybox(); err != nil {
+		return err
+	}
+	for _, name := range []string{"BERTH_STATE_DIR", "BERTH_RUN_DIR", "DOCKER_HOST", "SUDO_UID", "SUDO_GID", "SUDO_USER"} {
+		os.Unsetenv(name)
+	}
+	if err := serveInternet(); err != nil {
+		return fmt.Errorf("the sandbox's internet: %w", err)
+	}
+	imageTar = filepath.Join(os.TempDir(), "berth-image.tar")
+	img, err := image.Build(image.Options{})
+	if err != nil {
+		return err
+	}
+	if err := image.SaveTar(imageTar, imageName, img); err != nil {
+		return err
+	}
+	// The first run extracts the payload and makes berth's directories.
+	out, err := exec.Command(berthProgram, "run", "--", "true").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("`berth run -- true` failed, so nothing else can work: %w\n%s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
