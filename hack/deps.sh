@@ -1,0 +1,46 @@
+#!/bin/sh
+# Installs what building the payload needs and is missing: a C compiler, the headers
+# of libseccomp and libnftables, and apt's package lists, from which the payload's
+# Debian programs come. Run by `make deps`; uses sudo when it is not root.
+set -eu
+
+needed="gcc libc6-dev pkg-config libseccomp-dev libnftables-dev ca-certificates git make"
+
+if ! command -v apt-get >/dev/null; then
+	echo "deps: the payload is made from Debian packages, and this machine has no apt-get: build on Debian or Ubuntu" >&2
+	exit 1
+fi
+
+missing=
+for package in $needed; do
+	if ! dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed; then
+		missing="$missing $package"
+	fi
+done
+
+# apt's lists count as fresh for a day; without them apt-get download finds nothing.
+lists=/var/lib/apt/lists
+if [ -z "$missing" ] && [ -n "$(find "$lists" -maxdepth 1 -name '*Packages*' -mtime -1 -print -quit 2>/dev/null)" ]; then
+	exit 0
+fi
+
+sudo=
+if [ "$(id -u)" -ne 0 ]; then
+	if ! command -v sudo >/dev/null; then
+		echo "deps: as root, run: apt-get update && apt-get install$missing" >&2
+		exit 1
+	fi
+	sudo=sudo
+fi
+
+echo "deps: bringing apt's lists up to date" >&2
+$sudo apt-get update -qq
+# apt leaves the time of an unchanged list as it was upstream.
+for list in "$lists"/*Packages*; do
+	[ -e "$list" ] && $sudo touch -c "$list"
+done
+if [ -n "$missing" ]; then
+	echo "deps: installing$missing" >&2
+	# shellcheck disable=SC2086 # a list of words
+	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi

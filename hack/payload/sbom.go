@@ -1,0 +1,3 @@
+package main
+
+func writeSBOM(berth, out string) error { return nil }
