@@ -1,0 +1,63 @@
+# Berth's tasks. `make help` lists them.
+#
+# VERSION, COMMIT and DATE may be given by who packages berth; else git says.
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
+DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null)
+
+stamp   := github.com/berth-dev/berth/internal/version
+ldflags := -s -w -X $(stamp).version=$(VERSION) -X $(stamp).commit=$(COMMIT) -X $(stamp).date=$(DATE)
+
+# What starts engines needs root; everything else is done as the user who called make.
+sudo := $(if $(filter 0,$(shell id -u)),,-exec "sudo -E")
+
+export BERTH := $(CURDIR)/bin/berth
+export GOWORK := off
+
+.PHONY: help deps payload build sbom test test-unit test-integration check demo bench clean distclean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 20
+
+deps: ## install what the build needs (Debian, Ubuntu; uses sudo when not root)
+	@hack/deps.sh
+
+payload: deps ## build the upstream programs that berth carries; only what changed
+	@$(GO) run ./hack/payload
+
+build: payload ## build bin/berth
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(ldflags)' -o bin/berth ./cmd/berth
+	@size=$$(stat -c %s bin/berth); echo "bin/berth $(VERSION): $$((size / 1000000)) MB"; \
+	if [ $$size -gt 120000000 ]; then echo "bin/berth is larger than the 120 MB that docs promise" >&2; exit 1; fi
+
+sbom: build ## list every program, library and Go module in bin/berth: bin/berth.cdx.json
+	@$(GO) run ./hack/payload sbom -berth bin/berth -o bin/berth.cdx.json
+
+test: test-unit test-integration ## all tests
+
+test-unit: ## tests that need neither root nor an engine
+	$(GO) test ./...
+
+test-integration: build ## tests with real engines (root)
+	cd test && $(GO) vet ./... && $(GO) test $(sudo) -count=1 -timeout 40m ./...
+
+check: ## formatting, vet, staticcheck, known vulnerabilities
+	@hack/check.sh
+
+demo: build ## the main job: registry, pull, run, build, save, nothing left (root)
+	cd test && $(GO) run $(sudo) ./demo
+
+bench: build ## the figures of the README against plain dockerd (root)
+	cd test && $(GO) run $(sudo) ./bench
+
+clean: ## remove bin; the payload's cache stays
+	rm -rf bin
+
+distclean: clean ## remove the payload and its cache as well
+	rm -rf .cache internal/payload/files/*.zst internal/payload/files/manifest.json
