@@ -34,6 +34,7 @@ type Options struct {
 	Env     []string // added to PATH=/bin
 	User    string   // user of the default command; empty: root
 	Label   string   // value of the label "berth.test"; tells images apart
+	Probe   string   // path of a static program that becomes /probe; empty: none
 	Ballast int64    // bytes of incompressible data in a layer of its own
 }
 

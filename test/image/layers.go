@@ -72,6 +72,13 @@ func layers(o Options) ([]v1.Layer, error) {
 		return nil, fmt.Errorf("read the image's busybox: %w", err)
 	}
 	all := [][]entry{base(program), links(), userFiles(o.Label), doomed(), whiteout()}
+	if o.Probe != "" {
+		data, err := os.ReadFile(o.Probe)
+		if err != nil {
+			return nil, fmt.Errorf("read the image's probe: %w", err)
+		}
+		all = append(all, []entry{{name: "probe", mode: 0o755, data: data}})
+	}
 	if o.Ballast > 0 {
 		data, err := io.ReadAll(noise(o.Ballast))
 		if err != nil {

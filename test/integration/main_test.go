@@ -24,6 +24,7 @@ var (
 	berthProgram string // absolute path of the program under test
 	imageTar     string // an archive for `docker load`
 	busybox      string // the host's static busybox
+	probeProgram string // ../probe, built; /probe in the image
 )
 
 // imageName is what the image in imageTar is called.
@@ -60,8 +61,11 @@ func setUp() error {
 	if err := serveInternet(); err != nil {
 		return fmt.Errorf("the sandbox's internet: %w", err)
 	}
+	if err := buildProbe(); err != nil {
+		return err
+	}
 	imageTar = filepath.Join(os.TempDir(), "berth-image.tar")
-	img, err := image.Build(image.Options{})
+	img, err := image.Build(image.Options{Probe: probeProgram})
 	if err != nil {
 		return err
 	}
@@ -74,4 +78,14 @@ func setUp() error {
 		return fmt.Errorf("`berth run -- true` failed, so nothing else can work: %w\n%s", err, strings.TrimSpace(string(out)))
 	}
 	return nil
+}
+
+func buildProbe() error {
+	probeProgram = filepath.Join(os.TempDir(), "berth-probe")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", probeProgram, "../probe")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the probe: %w\n%s", err, out)
+	}
+	return os.Chmod(probeProgram, 0o755)
 }
