@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/berth-dev/berth/internal/cgroup"
+	"github.com/berth-dev/berth/internal/ids"
+	"github.com/berth-dev/berth/internal/linux"
+)
+
+// withAllocation runs f while no other process chooses ids, names or slots, or removes what
+// engines have in common.
+func (m *Manager) withAllocation(ctx context.Context, f func() error) error {
+	lock, err := linux.Lock(ctx, m.paths.AllocateLock())
+	if err != nil {
+		return fmt.Errorf("wait for other engines to be allocated: %w", err)
+	}
+	defer lock.Close()
+	return f()
+}
+
+// allocate gives the engine its id, name, slot and id range, its directory and its lock.
+func (l *launch) allocate(ctx context.Context) error {
+	return l.m.withAllocation(ctx, func() error {
+		others, err := l.m.List(ctx)
+		if err != nil {
+			return err
+		}
+		if l.info.ID == "" {
+			if err := l.choose(others); err != nil {
+				return err
+			}
+		}
+		if err := os.Mkdir(l.m.paths.Engine(l.info.ID), 0o700); err != nil {
+			return fmt.Errorf("make the engine's directory: %w", err)
+		}
+		l.made = true
+		if l.lock, err = linux.TryLock(l.m.paths.Lock(l.info.ID)); err != nil {
+			return fmt.Errorf("lock the engine: %w", err)
+		}
+		l.info.Socket = l.m.paths.Socket(l.info.ID)
+		l.info.Data = l.m.paths.Data(l.info.ID)
+		return l.m.save(&l.info)
+	})
+}
+
+// choose fills in what a new engine is known by.
+func (l *launch) choose(others []Info) error {
+	var b [6]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return err
+	}
+	l.info.ID, l.info.Name, l.info.Created = hex.EncodeToString(b[:]), l.info.Spec.Name, time.Now()
+	if l.info.Name == "" {
+		l.info.Name = l.info.ID
+	}
+	taken := map[int]bool{}
+	for _, o := range others {
+		if o.Name == l.info.Name {
+			return fmt.Errorf("%w: engine %s has the name %q; choose another or `berth rm %s`", ErrNameTaken, o.ID, o.Name, o.Name)
+		}
+		taken[o.Slot] = true
+	}
+	for range ids.Slots {
+		slot := mathrand.IntN(ids.Slots)
+		if r, ok := l.host.Slot(slot); ok && !taken[slot] {
+			l.info.Slot = slot
+			if l.info.Spec.Isolation == IsolationUserNS {
+				l.info.IDs = &r
+			}
+			return nil
+		}
+	}
+	return errors.New("allocate ids for the engine: every range from 524288 to 1879048191 is taken by engines or by /etc/subuid; remove some")
+}
+
+// release removes the engine's directory, and what engines have in common when it was the last.
+func (m *Manager) release(ctx context.Context, info *Info) error {
+	return m.withAllocation(ctx, func() error {
+		if err := os.RemoveAll(m.paths.Engine(info.ID)); err != nil {
+			return fmt.Errorf("remove the engine's directory: %w", err)
+		}
+		left, err := os.ReadDir(m.paths.Engines())
+		if err != nil || len(left) > 0 {
+			return err
+		}
+		return cgroup.RemoveParent()
+	})
+}

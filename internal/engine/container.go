@@ -1,0 +1,209 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	runc "github.com/containerd/go-runc"
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/internal/cgroup"
+	"github.com/berth-dev/berth/internal/linux"
+)
+
+// runtime is the OCI runtime that runs, or ran, the engine.
+func (m *Manager) runtime(info *Info) *runc.Runc {
+	command := info.Spec.Runtime
+	if command == "" {
+		command = filepath.Join(m.paths.Payload(), info.Payload, "rootfs/usr/bin/runc")
+	}
+	return &runc.Runc{
+		Command: command, Root: m.paths.Runtime(), Log: m.paths.RuntimeLog(info.ID), LogFormat: runc.JSON,
+		PdeathSignal: syscall.SIGKILL, // a half-made container is no use to anybody
+	}
+}
+
+// inherited gives the container's first process its standard streams and nothing else.
+type inherited struct{ out *os.File }
+
+func (inherited) Close() error          { return nil }
+func (inherited) Stdin() io.WriteCloser { return nil }
+func (inherited) Stdout() io.ReadCloser { return nil }
+func (inherited) Stderr() io.ReadCloser { return nil }
+func (i inherited) Set(cmd *exec.Cmd)   { cmd.Stdout, cmd.Stderr = i.out, i.out }
+
+// runContainer has the OCI runtime make the engine's namespaces and start init in them,
+// which then waits for the monitor's start message.
+func (l *launch) runContainer(ctx context.Context) error {
+	control, theirs, err := linux.SocketPair()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	listener, err := l.listener.File()
+	if err != nil {
+		control.Close()
+		return err
+	}
+	defer listener.Close()
+	defer l.listener.Close() // from here on the engine has it
+	logs, logWriter, err := os.Pipe()
+	if err != nil {
+		control.Close()
+		return err
+	}
+	defer logWriter.Close()
+	if l.monitor, err = newMonitor(l.m, &l.info, control, logs); err != nil {
+		return err
+	}
+	pidFile := l.m.paths.PIDFile(l.info.ID)
+	_, err = l.m.runtime(&l.info).Run(ctx, l.info.ID, l.m.paths.Engine(l.info.ID), &runc.CreateOpts{
+		IO: inherited{logWriter}, PidFile: pidFile, Detach: true, ExtraFiles: []*os.File{theirs, listener},
+	})
+	if err != nil {
+		return fmt.Errorf("start the engine's container: %s", runtimeReason(l.m.paths.RuntimeLog(l.info.ID), err))
+	}
+	if l.info.Init, err = processFromFile(pidFile); err != nil {
+		return fmt.Errorf("start the engine's container: %w", err)
+	}
+	return l.m.save(&l.info)
+}
+
+func processFromFile(path string) (Process, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Process{}, err
+	}
+	pid, err := strconv.Atoi(string(bytes.TrimSpace(b)))
+	if err != nil {
+		return Process{}, err
+	}
+	start, err := linux.StartTime(pid)
+	return Process{PID: pid, StartTime: start}, err
+}
+
+// runtimeReason finds the error that the OCI runtime wrote to its log.
+func runtimeReason(log string, err error) string {
+	b, readErr := os.ReadFile(log)
+	if readErr != nil {
+		return err.Error()
+	}
+	lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
+	for i := len(lines) - 1; i >= 0; i-- {
+		var entry struct{ Level, Msg string }
+		if json.Unmarshal(lines[i], &entry) == nil && entry.Level == "error" {
+			return strings.ReplaceAll(entry.Msg, "\n", " ")
+		}
+	}
+	return err.Error()
+}
+
+func (l *launch) delegate(context.Context) error {
+	g, err := cgroup.Open(l.info.cgroup())
+	if err != nil {
+		return err
+	}
+	root := 0
+	if l.info.IDs != nil {
+		root = int(l.info.IDs.First)
+	}
+	if err := g.Delegate(root, root); err != nil {
+		return err
+	}
+	if l.info.Spec.Limits.Memory == 0 {
+		return nil
+	}
+	return l.monitor.watchMemory(g)
+}
+
+// killContainer ends every process of the engine and waits for that. Init takes the rest of
+// its pid namespace with it (pid_namespaces(7)); a runtime that was killed while it made
+// the container has left others in the cgroup.
+func (m *Manager) killContainer(ctx context.Context, info *Info) error {
+	if info.Init.PID != 0 {
+		if err := info.Init.kill(ctx); err != nil {
+			return fmt.Errorf("end the engine: %w", err)
+		}
+	}
+	return m.killStragglers(ctx, info)
+}
+
+// deleteContainer removes what the OCI runtime knows of the container, of which there may be nothing.
+func (m *Manager) deleteContainer(ctx context.Context, info *Info) error {
+	dir := filepath.Join(m.paths.Runtime(), info.ID)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := m.runtime(info).Delete(ctx, info.ID, &runc.DeleteOpts{Force: true}); err != nil {
+		// State that the runtime cannot read is state that nobody needs.
+		m.warn("delete container", info, err)
+	}
+	return os.RemoveAll(dir)
+}
+
+// killStragglers ends what is left in the engine's cgroup: every process there is the engine's.
+func (m *Manager) killStragglers(ctx context.Context, info *Info) error {
+	g, err := cgroup.Open(info.cgroup())
+	if err != nil {
+		return err
+	}
+	for {
+		pids, err := g.PIDs()
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		for _, pid := range pids {
+			start, err := linux.StartTime(pid)
+			if err != nil {
+				continue // ended meanwhile
+			}
+			if err := (Process{pid, start}).kill(ctx); err != nil {
+				return fmt.Errorf("end process %d of the engine: %w", pid, err)
+			}
+		}
+	}
+}
+
+// kill ends the process and waits until it has ended.
+func (p Process) kill(ctx context.Context) error {
+	fd, err := linux.OpenPIDFD(p.PID, p.StartTime)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer fd.Close()
+	if err := fd.Signal(unix.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return fd.Wait(ctx)
+}
+
+func (m *Manager) removeCgroup(_ context.Context, info *Info) error {
+	g, err := cgroup.Open(info.cgroup())
+	if err != nil {
+		return err
+	}
+	if err := g.Remove(); err != nil {
+		return fmt.Errorf("remove the engine's control group: %w", err)
+	}
+	return nil
+}
+
+// alive reports whether the process still runs.
+func (p Process) alive() bool {
+	start, err := linux.StartTime(p.PID)
+	return err == nil && start == p.StartTime
+}

@@ -1,0 +1,236 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/internal/linux"
+	"github.com/berth-dev/berth/internal/pid1"
+)
+
+func now() time.Time { return time.Now().Round(0) }
+
+// Engine is a running engine whose monitor is this process.
+type Engine struct {
+	m       *Manager
+	info    Info
+	lock    *os.File
+	monitor *monitor
+}
+
+// Info returns the engine's record as it was when it became ready.
+func (e *Engine) Info() Info { return e.info }
+
+// NetNS is the engine's network namespace; it belongs to the engine, do not close it.
+func (e *Engine) NetNS() *os.File { return e.monitor.netns }
+
+// Notes delivers what the user should know while the engine runs: a process ended by the
+// memory limit, a bind mount of a path that is not shared. It is never closed.
+func (e *Engine) Notes() <-chan string { return e.monitor.notes }
+
+// Done is closed when the engine has ended, by itself or by Close.
+func (e *Engine) Done() <-chan struct{} { return e.monitor.done }
+
+// Err says why the engine ended; nil while it runs.
+func (e *Engine) Err() error {
+	select {
+	case <-e.monitor.done:
+		return e.monitor.reason()
+	default:
+		return nil
+	}
+}
+
+// Close ends the engine at once and removes all of it; only a kept engine's data root
+// stays. Containers are not given time to stop: see [Engine.Shutdown] for that. Cancelling
+// ctx leaves the rest to Collect.
+func (e *Engine) Close(ctx context.Context) error { return e.end(ctx, e.info.Spec.Keep, nil) }
+
+// Shutdown has dockerd stop its containers and end, as SIGTERM does, and then is Close.
+// When ctx is cancelled first, the engine is ended at once.
+func (e *Engine) Shutdown(ctx context.Context) error {
+	if err := e.monitor.send(pid1.Message{Stop: true}); err == nil {
+		select {
+		case <-e.monitor.done:
+		case <-ctx.Done():
+		}
+	}
+	return e.end(context.WithoutCancel(ctx), e.info.Spec.Keep, nil)
+}
+
+// end takes the engine away; reason, if any, is recorded with a kept one.
+func (e *Engine) end(ctx context.Context, keep bool, reason error) error {
+	begin := time.Now()
+	defer func() { e.m.trace("close", time.Since(begin)) }()
+	if keep {
+		e.info.Status, e.info.Error = StatusStopped, ""
+		if reason != nil {
+			e.info.Error = reason.Error()
+		}
+		if err := writeRecord(e.m.paths.KeptRecord(e.info.ID), &e.info); err != nil {
+			e.m.warn("record", &e.info, err)
+		}
+	}
+	err := e.m.undo(ctx, &e.info, keep)
+	e.monitor.close()
+	e.lock.Close()
+	return err
+}
+
+// update changes the record of an engine whose lock the caller holds.
+func (m *Manager) update(id string, change func(*Info)) error {
+	info, err := readRecord(m.paths.Record(id))
+	if err != nil {
+		return err
+	}
+	change(info)
+	return m.save(info)
+}
+
+// Collected is what Collect found.
+type Collected struct {
+	Engines []string `json:"engines"` // ids of the dead engines that were taken away
+}
+
+// Collect takes away what engines left whose monitor was killed, at whatever moment. A
+// kept engine's data root stays: the engine is a stopped one then. Engines that have a
+// monitor are not touched. Several processes may collect at once.
+func (m *Manager) Collect(ctx context.Context) (Collected, error) {
+	var c Collected
+	ids, err := m.ids()
+	if err != nil {
+		return c, err
+	}
+	var errs []error
+	for _, id := range ids {
+		taken, err := m.collect(ctx, id)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("collect engine %s: %w", id, err))
+		} else if taken {
+			c.Engines = append(c.Engines, id)
+		}
+	}
+	return c, errors.Join(errs...)
+}
+
+func (m *Manager) collect(ctx context.Context, id string) (bool, error) {
+	info, err := m.read(id)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Status != StatusDead {
+		return false, nil
+	}
+	if err != nil {
+		// A record that cannot be read is no reason to keep what it is about.
+		info = &Info{ID: id, Name: id}
+	}
+	lock, err := linux.TryLock(m.paths.Lock(id))
+	if errors.Is(err, linux.ErrLocked) {
+		return false, nil // its monitor, or another collector
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return m.collectOrphan(ctx, id)
+	}
+	if err != nil {
+		return false, err
+	}
+	defer lock.Close()
+	if locked, err := m.read(id); err == nil && locked.Net != nil {
+		info = locked // as it was when its monitor ended
+	}
+	_, err = os.Stat(m.paths.KeptRecord(id))
+	return true, m.undo(ctx, info, err == nil)
+}
+
+// collectOrphan throws away a data root that belongs to no engine: one that was killed
+// between the removal of its directory and that of its data, or before a reboot.
+func (m *Manager) collectOrphan(ctx context.Context, id string) (taken bool, err error) {
+	err = m.withAllocation(ctx, func() error {
+		for _, path := range []string{m.paths.Engine(id), m.paths.KeptRecord(id)} {
+			if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+				return err // it is somebody's after all
+			}
+		}
+		taken = true
+		return m.dropData(ctx, &Info{ID: id})
+	})
+	return taken, err
+}
+
+// GC is Collect, and then waits until the trash is empty. What could not be collected is in the error.
+func (m *Manager) GC(ctx context.Context) (Collected, error) {
+	if err := m.paths.Prepare(); err != nil {
+		return Collected{}, err
+	}
+	c, err := m.Collect(ctx)
+	return c, errors.Join(err, m.Sweep(ctx, true))
+}
+
+// Stop ends an engine that has a monitor of its own (`up`): its containers are stopped, its
+// data root stays. After timeout they are killed. It returns when the engine has ended.
+func (m *Manager) Stop(ctx context.Context, ref string, timeout time.Duration) error {
+	info, err := m.Find(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if info.Status == StatusStopped {
+		return nil
+	}
+	if !info.Spec.Keep {
+		return fmt.Errorf("stop %s: it belongs to the `berth run` of process %d; end that one", info.Name, info.Monitor.PID)
+	}
+	patient, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err = m.endMonitor(patient, &info, unix.SIGTERM)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = m.endMonitor(ctx, &info, unix.SIGINT)
+	}
+	if err != nil {
+		return fmt.Errorf("stop %s: %w", info.Name, err)
+	}
+	_, err = m.collect(ctx, info.ID) // if the monitor was killed
+	return err
+}
+
+// endMonitor asks an engine's monitor to end the engine and waits until it has.
+func (m *Manager) endMonitor(ctx context.Context, info *Info, sig unix.Signal) error {
+	p, err := linux.OpenPIDFD(info.Monitor.PID, info.Monitor.StartTime)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if err := p.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return p.Wait(ctx)
+}
+
+// Remove ends an engine if it runs, without waiting for its containers, and removes all of it.
+func (m *Manager) Remove(ctx context.Context, ref string) error {
+	info, err := m.Find(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if !info.Spec.Keep && info.Status != StatusDead {
+		return fmt.Errorf("remove %s: it belongs to the `berth run` of process %d; end that one", info.Name, info.Monitor.PID)
+	}
+	if err := m.endMonitor(ctx, &info, unix.SIGINT); err != nil {
+		return fmt.Errorf("remove %s: %w", info.Name, err)
+	}
+	if _, err := m.collect(ctx, info.ID); err != nil {
+		return fmt.Errorf("remove %s: %w", info.Name, err)
+	}
+	return m.withAllocation(ctx, func() error {
+		if locked, err := linux.Locked(m.paths.Lock(info.ID)); err != nil || locked {
+			return errors.Join(err, fmt.Errorf("remove %s: %w again meanwhile", info.Name, ErrRunning))
+		}
+		return m.dropData(ctx, &info)
+	})
+}

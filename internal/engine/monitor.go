@@ -1,0 +1,200 @@
+package engine
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync"
+
+	"github.com/berth-dev/berth/internal/cgroup"
+	"github.com/berth-dev/berth/internal/network"
+	"github.com/berth-dev/berth/internal/network/dns"
+	"github.com/berth-dev/berth/internal/network/resolvconf"
+	"github.com/berth-dev/berth/internal/pid1"
+)
+
+// monitor is this process's side of a running engine: the protocol with init (drawn in
+// package pid1), the engine's log, its names and its memory events.
+type monitor struct {
+	m     *Manager
+	id    string
+	log   *slog.Logger
+	notes chan string
+
+	mu      sync.Mutex // guards control and what follows
+	control *os.File
+	exited  *pid1.Exited
+	ooms    int
+
+	ready chan struct{} // closed when dockerd is ready
+	done  chan struct{} // closed when init has gone
+	logs  *logPump
+
+	netns   *os.File
+	names   *dns.Server
+	stopOOM func()
+}
+
+func newMonitor(m *Manager, info *Info, control, logs *os.File) (*monitor, error) {
+	mon := &monitor{
+		m: m, id: info.ID, log: m.log.With("engine", info.ID), control: control,
+		notes: make(chan string, 16), ready: make(chan struct{}), done: make(chan struct{}),
+	}
+	pump, err := startLogPump(m.paths.Log(info.ID), info.Spec.Owner, logs, mon.note)
+	if err != nil {
+		control.Close()
+		logs.Close()
+		return nil, err
+	}
+	mon.logs = pump
+	go mon.read()
+	return mon, nil
+}
+
+// read follows what init says until init is gone.
+func (mon *monitor) read() {
+	defer close(mon.done)
+	r := bufio.NewReader(mon.control)
+	var once sync.Once
+	for {
+		line, err := r.ReadBytes('\n')
+		if err != nil {
+			return
+		}
+		var msg pid1.Message
+		if err := json.Unmarshal(line, &msg); err != nil {
+			mon.log.Warn("init sent what is no message", "error", err)
+			continue
+		}
+		switch {
+		case msg.Ready:
+			once.Do(func() { close(mon.ready) })
+		case msg.Exited != nil:
+			mon.mu.Lock()
+			mon.exited = msg.Exited
+			mon.mu.Unlock()
+		}
+	}
+}
+
+func (mon *monitor) send(msg pid1.Message) error {
+	b, err := json.Marshal(msg)
+	if err != nil {
+		return err
+	}
+	mon.mu.Lock()
+	defer mon.mu.Unlock()
+	_, err = mon.control.Write(append(b, '\n'))
+	return err
+}
+
+// note tells whoever uses the engine something; nobody is made to listen.
+func (mon *monitor) note(text string) {
+	mon.log.Info("note", "text", text)
+	select {
+	case mon.notes <- text:
+	default:
+	}
+}
+
+// watchMemory counts and announces what the engine's own memory limit does.
+func (mon *monitor) watchMemory(g *cgroup.Group) error {
+	stop, err := g.WatchOOM(func() {
+		mon.mu.Lock()
+		mon.ooms++
+		n := mon.ooms
+		mon.mu.Unlock()
+		mon.note("the engine reached its memory limit and the kernel ended a process in it; give it more with --memory")
+		mon.m.warn("record", &Info{ID: mon.id}, mon.m.update(mon.id, func(i *Info) { i.OOMKills = n }))
+	})
+	mon.stopOOM = stop
+	return err
+}
+
+// serveNames answers the name queries of the engine, of its containers and of the command
+// that runs in its network namespace.
+func (mon *monitor) serveNames(ctx context.Context, rec *network.Record, hosts []Host) error {
+	if !rec.Resolver.IsValid() {
+		return nil
+	}
+	static := map[string]netip.Addr{network.HostName: rec.HostIP}
+	for _, h := range hosts {
+		addr, err := h.address(rec)
+		if err != nil {
+			return err
+		}
+		static[h.Name] = addr
+	}
+	listen := []netip.AddrPort{netip.AddrPortFrom(rec.Resolver, dnsPort)}
+	servers, err := resolvconf.Read(resolvconf.Path)
+	if err != nil {
+		return fmt.Errorf("read the host's name servers: %w", err)
+	}
+	for _, s := range resolvconf.Loopback(servers) {
+		listen = append(listen, netip.AddrPortFrom(s, dnsPort))
+	}
+	mon.names, err = dns.Serve(ctx, dns.Config{NetNS: mon.netns, Listen: listen, ResolvConf: resolvconf.Path, Hosts: static, Log: mon.log})
+	return err
+}
+
+const dnsPort = 53 // RFC 1035, section 4.2
+
+// awaitReady returns when dockerd can be used, or why it will never be.
+func (l *launch) awaitReady(ctx context.Context) error {
+	select {
+	case <-l.monitor.ready:
+	case <-l.monitor.done:
+		return l.monitor.reason()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	l.info.Status, l.info.Ready = StatusRunning, now()
+	return l.m.save(&l.info)
+}
+
+// reason says why the engine ended by itself.
+func (mon *monitor) reason() error {
+	mon.logs.wait()
+	mon.mu.Lock()
+	defer mon.mu.Unlock()
+	switch e := mon.exited; {
+	case mon.ooms > 0:
+		return errors.New("the engine ended: the kernel killed it at its memory limit; give it more with --memory")
+	case e == nil:
+		return errors.New("the engine ended: its init was killed")
+	case e.Reason != "":
+		return fmt.Errorf("the engine could not start: %s", e.Reason)
+	default:
+		return fmt.Errorf("the engine's dockerd ended with status %d: %s", e.Code, mon.logs.lastError())
+	}
+}
+
+// close lets go of the engine. If it still runs, init sees the end of the connection and ends it.
+func (mon *monitor) close() {
+	if mon.stopOOM != nil {
+		mon.stopOOM()
+	}
+	if mon.names != nil {
+		mon.names.Close()
+	}
+	if mon.netns != nil {
+		mon.netns.Close()
+	}
+	mon.control.Close()
+}
+
+func (l *launch) startDaemon(context.Context) error {
+	start, err := l.startMessage()
+	if err != nil {
+		return err
+	}
+	if err := l.monitor.send(pid1.Message{Start: start}); err != nil {
+		return fmt.Errorf("tell init to start dockerd: %w", err)
+	}
+	return nil
+}

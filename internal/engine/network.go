@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net/netip"
+	"os"
+
+	"github.com/berth-dev/berth/internal/ids"
+	"github.com/berth-dev/berth/internal/network"
+	"github.com/berth-dev/berth/internal/network/none"
+	"github.com/berth-dev/berth/internal/network/veth"
+)
+
+// Network drivers by name.
+const (
+	NetworkVeth = "veth"
+	NetworkNone = "none"
+)
+
+func (m *Manager) driver(name string) (network.Driver, error) {
+	switch name {
+	case NetworkVeth:
+		return veth.New(veth.Config{RunDir: m.paths.Network()}), nil
+	case NetworkNone:
+		return none.New(), nil
+	}
+	return nil, &SpecError{"--net", fmt.Sprintf("%q is no network driver; there are veth and none", name)}
+}
+
+// planAttempts bounds the search for addresses that nothing on the host has.
+const planAttempts = 64
+
+// planNetwork chooses the engine's addresses, and records them before they are used.
+func (l *launch) planNetwork(ctx context.Context) error {
+	spec := l.info.Spec.Network
+	driver, err := l.m.driver(spec.Driver)
+	if err != nil {
+		return err
+	}
+	slot := l.info.Slot
+	for range planAttempts {
+		rec, err := driver.Plan(ctx, network.Request{EngineID: l.info.ID, Slot: slot, MTU: spec.MTU})
+		if errors.Is(err, network.ErrConflict) {
+			slot = mathrand.IntN(ids.Slots)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("plan the engine's network: %w", err)
+		}
+		l.info.Net = &rec
+		return l.m.save(&l.info)
+	}
+	return errors.New("plan the engine's network: the host uses all addresses of 198.18.0.0/15 that were tried; see `ip route`, or use --net none")
+}
+
+// attach connects the engine while dockerd starts, and serves its names.
+func (l *launch) attach(ctx context.Context) error {
+	driver, err := l.m.driver(l.info.Net.Driver)
+	if err != nil {
+		return err
+	}
+	netns, err := l.info.netns()
+	if err != nil {
+		return err
+	}
+	l.monitor.netns = netns
+	if err := driver.Attach(ctx, *l.info.Net, netns); err != nil {
+		return fmt.Errorf("connect the engine's network: %w", err)
+	}
+	return l.monitor.serveNames(ctx, l.info.Net, l.info.Spec.Network.Hosts)
+}
+
+func (m *Manager) detach(ctx context.Context, info *Info) error {
+	if info.Net == nil {
+		return nil
+	}
+	driver, err := m.driver(info.Net.Driver)
+	if err != nil {
+		return err
+	}
+	if err := driver.Detach(ctx, *info.Net); err != nil {
+		return fmt.Errorf("take the engine's network away: %w", err)
+	}
+	return nil
+}
+
+// netns opens the network namespace of a running engine.
+func (i *Info) netns() (*os.File, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", i.Init.PID))
+	if err != nil {
+		return nil, fmt.Errorf("open the engine's network namespace: %w", err)
+	}
+	if !i.Init.alive() {
+		f.Close()
+		return nil, fmt.Errorf("%w: %s has just ended", ErrNotRunning, i.Name)
+	}
+	return f, nil
+}
+
+// address resolves what a host is to the engine.
+func (h Host) address(rec *network.Record) (netip.Addr, error) {
+	if h.Addr == HostGateway {
+		if !rec.HostIP.IsValid() {
+			return netip.Addr{}, &SpecError{"--add-host", h.Name + ":" + HostGateway + " needs a network; use --net veth"}
+		}
+		return rec.HostIP, nil
+	}
+	return netip.ParseAddr(h.Addr)
+}
