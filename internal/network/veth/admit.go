@@ -22,10 +22,10 @@ func admit(rec network.Record) error {
 	if err != nil {
 		return err
 	}
-	defer c.CloseLasting()
+	defer leave(c)
 	r := newRuleset()
 	elements := r.engine(rec)
-	if !exists(c) {
+	if !r.current(c) {
 		// Someone who flushed all rules took those of running engines away as well.
 		others, err := survivors(rec.Link)
 		if err != nil {
@@ -34,9 +34,9 @@ func admit(rec network.Record) error {
 		for _, other := range others {
 			elements = append(elements, r.engine(other)...)
 		}
-	}
-	if err := r.define(c); err != nil {
-		return err
+		if err := r.define(c); err != nil {
+			return err
+		}
 	}
 	if err := c.SetAddElements(r.engines, elements); err != nil {
 		return err
@@ -69,7 +69,7 @@ func dismiss(rec network.Record) error {
 	if err != nil {
 		return err
 	}
-	defer c.CloseLasting()
+	defer leave(c)
 	if !exists(c) {
 		return nil
 	}
@@ -148,6 +148,10 @@ func dial() (*nftables.Conn, error) {
 	}
 	return c, nil
 }
+
+// leave closes c, without waiting: after a deletion, by anybody, the kernel lets the close
+// of an nftables socket last until nothing refers to what was deleted, many milliseconds.
+func leave(c *nftables.Conn) { go c.CloseLasting() }
 
 func exists(c *nftables.Conn) bool {
 	_, err := c.ListTableOfFamily(tableName, nftables.TableFamilyINet)

@@ -57,7 +57,7 @@ func redirect4(ns *os.File, servers []netip.Addr, to netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	defer c.CloseLasting()
+	defer leave(c)
 	if len(servers) == 0 {
 		if _, err := c.ListTableOfFamily(dnsTable, nftables.TableFamilyIPv4); err != nil {
 			return nil // the usual case of a host with a resolver of its own

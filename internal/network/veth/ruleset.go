@@ -14,6 +14,7 @@ import (
 //	    elements = { "bth0123456789ab" . 198.18.0.1 : jump engine } }
 //	  map uplinks { type ifname : verdict               # forwarding switched on by berth
 //	    elements = { "eth0" comment "ip_forward=0" : jump uplink } }
+//	  chain rules-1 {}                                  # says which version of the rules this is
 //	  chain engine { accept }
 //	  chain uplink { oifname "bth*" accept; ct state established,related accept
 //	                 ct status dnat accept; drop }
@@ -55,6 +56,9 @@ const (
 	uplinksMap  = "uplinks"
 	engineChain = "engine"
 	uplinkChain = "uplink"
+	// Every change of the rules needs another name here: it makes the next engine replace
+	// the rules of an older berth, under the feet of its engines.
+	versionChain = "rules-1"
 )
 
 func newRuleset() *ruleset {
@@ -85,10 +89,18 @@ func (r *ruleset) base(name string, hook *nftables.ChainHook, priority nftables.
 	}
 }
 
+// current reports whether the table is there with these rules.
+func (r *ruleset) current(c *nftables.Conn) bool {
+	_, err := c.ListChain(r.table, versionChain)
+	return err == nil
+}
+
 // define queues the whole table. It may be there already, in this or another version:
-// maps keep their elements, rules are replaced.
+// maps keep their elements, rules are replaced. That is slow (the kernel waits for the old
+// rules to be out of use), so it is not done without need.
 func (r *ruleset) define(c *nftables.Conn) error {
 	c.AddTable(r.table)
+	c.AddChain(&nftables.Chain{Name: versionChain, Table: r.table})
 	chains := []*nftables.Chain{r.engineChain, r.uplinkChain, r.prerouting, r.forward, r.postrouting}
 	for _, chain := range chains {
 		c.AddChain(chain)

@@ -133,10 +133,12 @@ func (d *Driver) Detach(ctx context.Context, rec network.Record) error {
 	if err := check(rec); err != nil {
 		return err
 	}
-	if err := removeLink(rec.Link); err != nil {
-		return err
-	}
-	return d.locked(ctx, func() error { return dismiss(rec) })
+	// Both take milliseconds, which the kernel spends waiting; the order does not matter,
+	// since without its element an engine's packets are dropped.
+	removed := make(chan error, 1)
+	go func() { removed <- removeLink(rec.Link) }()
+	err := d.locked(ctx, func() error { return dismiss(rec) })
+	return errors.Join(err, <-removed)
 }
 
 // locked calls f while no other process with the same run directory is in it. The lock
