@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,6 +52,7 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, berthProgram, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.WaitDelay = 5 * time.Second
+	cmd.Dir = "/" // which berth does not share
 	return cmd
 }
 
@@ -204,4 +206,22 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("waited 10 s in vain: %s", what)
 		}
 	}
+}
+
+// synced collects output that is looked at while it is written.
+type synced struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (s *synced) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.Write(p)
+}
+
+func (s *synced) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.String()
 }
