@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/spf13/cobra"
+
+	"github.com/berth-dev/berth/internal/engine"
+	"github.com/berth-dev/berth/internal/state"
+)
+
+func (a *app) logsVerb() *cobra.Command {
+	follow, tail := false, -1
+	cmd := &cobra.Command{
+		Use:               "logs NAME",
+		Short:             "Print what an engine's dockerd logs",
+		Example:           "  sudo berth logs -f --tail 20 web",
+		Args:              exactly(1, "the name or id of an engine"),
+		ValidArgsFunction: a.completeFirst,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if tail < 0 && cmd.Flags().Changed("tail") {
+				return usage(cmd, "--tail %d: give a number of lines from 0", tail)
+			}
+			return a.logs(cmd.Context(), args[0], follow, tail)
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on printing until the engine ends")
+	cmd.Flags().IntVarP(&tail, "tail", "n", tail, "print the last `lines` only (default: all)")
+	return cmd
+}
+
+func (a *app) logs(ctx context.Context, ref string, follow bool, tail int) error {
+	es, err := a.open(a)
+	if err != nil {
+		return err
+	}
+	info, err := a.find(ctx, es, ref)
+	if err != nil {
+		return err
+	}
+	paths, err := state.FromEnv()
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(paths.Log(info.ID))
+	if errors.Is(err, os.ErrNotExist) && info.Status == engine.StatusStopped {
+		return fmt.Errorf("engine %s is stopped and its log is gone; `berth start %s` begins a new one", info.Name, info.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("open the log of engine %s: %w; `berth inspect %s` shows how it is", info.Name, err, info.Name)
+	}
+	defer f.Close()
+	if err := seekTail(f, tail); err != nil {
+		return fmt.Errorf("read the log of engine %s: %w", info.Name, err)
+	}
+	if !follow {
+		_, err = io.Copy(a.Out, f)
+		return err
+	}
+	return followFile(ctx, a.Out, f)
+}
+
+// seekTail moves to the last lines of f; all of it when lines is negative.
+func seekTail(f *os.File, lines int) error {
+	if lines < 0 {
+		return nil
+	}
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	const block = 32 << 10
+	buf := make([]byte, block)
+	for at := end; at > 0; {
+		n := min(at, block)
+		at -= n
+		if _, err := f.ReadAt(buf[:n], at); err != nil {
+			return err
+		}
+		for i := n - 1; i >= 0; i-- {
+			if buf[i] != '\n' || at+i == end-1 { // the newline at the very end ends the last line
+				continue
+			}
+			if lines--; lines <= 0 {
+				_, err := f.Seek(at+i+1, io.SeekStart)
+				return err
+			}
+		}
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return err
+}
+
+// followFile copies f to out and goes on as it grows, until it is removed or ctx ends.
+func followFile(ctx context.Context, out io.Writer, f *os.File) error {
+	watch, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch %s: %w; raise fs.inotify.max_user_instances", f.Name(), err)
+	}
+	defer watch.Close()
+	// The directory is watched, for a removed file that somebody holds open tells nothing.
+	if err := watch.Add(filepath.Dir(f.Name())); err != nil {
+		return fmt.Errorf("watch %s: %w; raise fs.inotify.max_user_watches", f.Name(), err)
+	}
+	for {
+		if _, err := io.Copy(out, f); err != nil {
+			return err
+		}
+		if _, err := os.Stat(f.Name()); errors.Is(err, os.ErrNotExist) {
+			return nil // its engine is gone
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err := <-watch.Errors:
+			return fmt.Errorf("watch %s: %w", f.Name(), err)
+		case <-watch.Events:
+		}
+	}
+}

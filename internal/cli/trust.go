@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/berth-dev/berth/internal/engine"
+)
+
+// maxFile bounds the files that flags name: larger ones are not what they should be.
+const maxFile = 4 << 20 // bytes
+
+// parseTrust reads the files that --registry-ca and --daemon-config name.
+func (f *engineFlags) parseTrust(spec *engine.Spec) error {
+	for _, s := range f.registryCAs {
+		ca, err := parseRegistryCA(s)
+		if err != nil {
+			return fmt.Errorf("--registry-ca %s: %w", s, err)
+		}
+		spec.RegistryCAs = append(spec.RegistryCAs, ca)
+	}
+	if f.daemonConfig == "" {
+		return nil
+	}
+	config, err := readDaemonConfig(f.daemonConfig)
+	if err != nil {
+		return fmt.Errorf("--daemon-config %s: %w", f.daemonConfig, err)
+	}
+	spec.DaemonConfig = config
+	return nil
+}
+
+func parseRegistryCA(s string) (engine.RegistryCA, error) {
+	host, file, ok := strings.Cut(s, "=")
+	if !ok || file == "" {
+		return engine.RegistryCA{}, errors.New("give HOST[:PORT]=FILE")
+	}
+	if err := checkRegistry(host); err != nil {
+		return engine.RegistryCA{}, err
+	}
+	data, err := readSmall(file)
+	if err != nil {
+		return engine.RegistryCA{}, err
+	}
+	certificates, err := certificates(data)
+	if err != nil {
+		return engine.RegistryCA{}, err
+	}
+	return engine.RegistryCA{Host: host, PEM: certificates}, nil
+}
+
+// checkRegistry accepts a registry as image names have it: HOST or HOST:PORT. It becomes
+// the name of a directory in the engine.
+func checkRegistry(host string) error {
+	name := host
+	if h, port, err := net.SplitHostPort(host); err == nil {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("%q is not a port (1 to 65535)", port)
+		}
+		name = h
+	}
+	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err != nil && !hostName.MatchString(name) {
+		return fmt.Errorf("%q is not a registry's host name; give it as in an image's name, without https://", host)
+	}
+	return nil
+}
+
+// certificates returns the certificates in data and nothing else: a private key in the
+// same file does not get into the engine.
+func certificates(data []byte) (string, error) {
+	var out bytes.Buffer
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return "", fmt.Errorf("a certificate in it cannot be read: %w", err)
+		}
+		if err := pem.Encode(&out, &pem.Block{Type: block.Type, Bytes: block.Bytes}); err != nil {
+			return "", err
+		}
+	}
+	if out.Len() == 0 {
+		return "", errors.New("no certificate in it; give a PEM file with -----BEGIN CERTIFICATE-----")
+	}
+	return out.String(), nil
+}
+
+func readDaemonConfig(file string) (json.RawMessage, error) {
+	data, err := readSmall(file)
+	if err != nil {
+		return nil, err
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(data, &object); err != nil || object == nil {
+		return nil, fmt.Errorf("not a JSON object such as {\"debug\": true}%s", suffix(err))
+	}
+	return data, nil
+}
+
+func suffix(err error) string {
+	if err == nil {
+		return ""
+	}
+	return ": " + err.Error()
+}
+
+// readSmall reads a regular file of moderate size.
+func readSmall(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, cause(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, cause(err)
+	}
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("larger than %d MiB; is this the right file?", maxFile>>20)
+	}
+	return data, nil
+}
+
+// cause leaves out the path of an error about a file that the message has named already.
+func cause(err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
