@@ -13,7 +13,6 @@ import (
 const first = `first() { for f in "$@"; do [ -e /sys/fs/cgroup/$f ] && { cat /sys/fs/cgroup/$f; return; }; done; echo none of "$@"; }
 `
 
-
 // Limits of a container hold inside an engine, by their files and by effect.
 func TestLimitsOfAContainer(t *testing.T) {
 	guard(t)
