@@ -18,7 +18,7 @@ import (
 )
 
 // format is part of every key: raise it when packing changes.
-const format = "1"
+const format = "2"
 
 // component is one archive of the payload.
 type component struct {

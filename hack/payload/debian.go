@@ -296,6 +296,9 @@ func debLicences(text []byte) string {
 	for _, m := range licenceLine.FindAllSubmatch(text, -1) {
 		names = append(names, strings.TrimRight(string(m[1]), ".,"))
 	}
+	if len(names) == 0 {
+		return "see usr/share/doc/berth/debian.licences"
+	}
 	slices.Sort(names)
 	return strings.Join(slices.Compact(names), ", ")
 }

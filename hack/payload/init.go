@@ -36,11 +36,15 @@ func initComponent() *component {
 			}
 			return hashFile(w, program)
 		},
-		build: func(context.Context, string) (*contents, error) {
+		build: func(ctx context.Context, _ string) (*contents, error) {
 			data, err := os.ReadFile(program)
 			if errors.Is(err, fs.ErrNotExist) {
 				return &contents{}, nil
 			}
+			if err != nil {
+				return nil, err
+			}
+			notices, err := (&goProgram{name: "berth-init"}).notices(ctx, ".", []string{program})
 			if err != nil {
 				return nil, err
 			}
@@ -50,7 +54,7 @@ func initComponent() *component {
 					Name: "berth-init", Version: hex.EncodeToString(sum[:6]), Licence: "Apache-2.0",
 					PURL: "pkg:golang/github.com/berth-dev/berth#cmd/berth-init",
 				}},
-				entries: []entry{{path: sbin + "berth-init", mode: 0o755, data: data}},
+				entries: []entry{{path: sbin + "berth-init", mode: 0o755, data: data}, notices},
 			}, nil
 		},
 	}

@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string) error {
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-		return writeSBOM(*berth, *out)
+		return writeSBOM(ctx, *berth, *out)
 	}
 	if len(args) > 0 {
 		return fmt.Errorf("unknown argument %q: want sbom or nothing", args[0])
