@@ -266,11 +266,22 @@ func (b *debBuilder) contents(all []debPackage) (*contents, error) {
 		fmt.Fprintf(&notices, "==== %s %s\n\n%s\n\n", p.name, p.version, bytes.TrimSpace(text))
 		made.packages = append(made.packages, payload.Package{
 			Name: p.name, Version: p.version, Licence: debLicences(text),
-			PURL: fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", p.name, p.version, runtime.GOARCH),
+			PURL: fmt.Sprintf("pkg:deb/%s/%s@%s?arch=%s", distribution(), p.name, p.version, runtime.GOARCH),
 		})
 	}
 	made.entries = append(made.entries, entry{path: "rootfs/usr/share/doc/berth/debian.licences", mode: 0o644, data: notices.Bytes()})
 	return made, nil
+}
+
+// distribution is the ID of /etc/os-release: apt may well be Ubuntu's.
+func distribution() string {
+	raw, _ := os.ReadFile("/etc/os-release")
+	for line := range strings.Lines(string(raw)) {
+		if id, ok := strings.CutPrefix(strings.TrimSpace(line), "ID="); ok {
+			return strings.Trim(id, `"'`)
+		}
+	}
+	return "debian"
 }
 
 // copyright reads a package's notice; the directory may be a link to that of another
