@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -19,18 +20,27 @@ const (
 
 func forwarding(link string) string { return "net/ipv4/conf/" + link + "/forwarding" }
 
+// noteOff is the note for an interface whose forwarding was off on a host that did not
+// forward at all.
+const noteOff = "ip_forward=0"
+
 // openUplinks switches forwarding on for the interfaces where it is off, after it has noted
 // that in the table.
 func openUplinks(c *nftables.Conn, r *ruleset, names []string) error {
+	global, err := get(ipForward)
+	if err != nil {
+		return err
+	}
+	if global == "1" {
+		if err := forgetUplinks(c, r); err != nil {
+			return err
+		}
+	}
 	for _, name := range names {
 		on, err := get(forwarding(name))
 		if notThere(err) || on == "1" {
 			continue
 		}
-		if err != nil {
-			return err
-		}
-		global, err := get(ipForward)
 		if err != nil {
 			return err
 		}
@@ -48,6 +58,35 @@ func openUplinks(c *nftables.Conn, r *ruleset, names []string) error {
 	return nil
 }
 
+// forgetUplinks drops the notes, and with them the bounds on forwarding, of interfaces that
+// somebody else has made forward meanwhile by switching it on for the whole host.
+func forgetUplinks(c *nftables.Conn, r *ruleset) error {
+	notes, err := c.GetSetElements(r.uplinks)
+	if err != nil {
+		return fmt.Errorf("read nftables table inet %s: %w", tableName, err)
+	}
+	notes = slices.DeleteFunc(notes, func(n nftables.SetElement) bool { return n.Comment != noteOff })
+	if len(notes) == 0 {
+		return nil
+	}
+	if err := c.SetDeleteElements(r.uplinks, bare(notes)); err != nil {
+		return err
+	}
+	if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("give up the bounds on forwarding in nftables table inet %s: %w", tableName, err)
+	}
+	return nil
+}
+
+// bare are elements by their key alone, as needed to delete them.
+func bare(elements []nftables.SetElement) []nftables.SetElement {
+	keys := make([]nftables.SetElement, len(elements))
+	for i, e := range elements {
+		keys[i].Key = e.Key
+	}
+	return keys
+}
+
 // closeUplinks puts forwarding back for the interfaces that notes tell of. Where somebody
 // switched forwarding on for the whole host meanwhile, as a Docker that starts does, it
 // would be on without berth, and stays.
@@ -60,7 +99,7 @@ func closeUplinks(notes []nftables.SetElement) error {
 		return err
 	}
 	for _, note := range notes {
-		if global == "1" && note.Comment == "ip_forward=0" {
+		if global == "1" && note.Comment == noteOff {
 			continue
 		}
 		if err := set(forwarding(ifnameOf(note.Key)), "0"); err != nil && !notThere(err) {

@@ -141,7 +141,7 @@ func (r *ruleset) define(c *nftables.Conn) error {
 // engine or an uplink other than the given ones is still there.
 func (r *ruleset) remove(c *nftables.Conn, uplinks []nftables.SetElement) error {
 	if len(uplinks) > 0 {
-		if err := c.SetDeleteElements(r.uplinks, uplinks); err != nil {
+		if err := c.SetDeleteElements(r.uplinks, bare(uplinks)); err != nil {
 			return err
 		}
 	}
