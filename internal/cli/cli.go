@@ -10,6 +10,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -29,6 +30,7 @@ type app struct {
 	Streams
 	debug   bool
 	signals *command.Signals
+	began   bool // the arguments were in order and the verb is at work
 	// open returns the engines of this machine; a test puts a fake here.
 	open func(*app) (engines, error)
 }
@@ -57,6 +59,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if cause := context.Cause(ctx); err != nil && cause != nil && !isStatus(err) {
 		err = fmt.Errorf("%w; what had been started is removed", cause)
 	}
+	if err != nil && !a.began && !errors.As(err, new(*usageError)) {
+		err = &usageError{"berth", err} // cobra's own complaint
+	}
 	status, message := verdict(err)
 	if message != "" {
 		fmt.Fprintf(a.Err, "berth: %s\n", oneLine(message))
@@ -77,11 +82,14 @@ func (a *app) root() *cobra.Command {
 		Short: "A Docker engine of its own for every job",
 		Long: `Berth gives every job its own Docker engine: real upstream dockerd in a user namespace,
 ready in a fraction of a second, gone without a trace.`,
-		Example:       "  sudo berth run -- sh -c 'docker build -t app . && docker run --rm app'",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          unknownCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example:          "  sudo berth run -- sh -c 'docker build -t app . && docker run --rm app'",
+		SilenceErrors:    true,
+		SilenceUsage:     true,
+		Args:             unknownCommand,
+		PersistentPreRun: func(*cobra.Command, []string) { a.began = true },
+
+		SuggestionsMinimumDistance: 2, // letters
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().BoolVar(&a.debug, "debug", false, "say on standard error what berth does")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, "%w", err) })
@@ -111,7 +119,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	}
 	hint := ""
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = "; did you mean " + strings.Join(near, " or ") + "?"
+		hint = " (did you mean " + strings.Join(near, " or ") + "?)"
 	}
 	return usage(cmd, "unknown command %q%s", args[0], hint)
 }

@@ -24,6 +24,9 @@ func (a *app) envVerb() *cobra.Command {
 			return exactly(1, "the name or id of an engine")(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if unset && asJSON {
+				return usage(cmd, "--unset and --json exclude each other")
+			}
 			if unset {
 				return a.unsetEnv()
 			}
@@ -48,7 +51,6 @@ func (a *app) envVerb() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&unset, "unset", false, "print what takes the variables away again")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
-	cmd.MarkFlagsMutuallyExclusive("unset", "json")
 	return cmd
 }
 

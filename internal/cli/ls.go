@@ -21,6 +21,9 @@ func (a *app) lsVerb() *cobra.Command {
 		Example: "  sudo berth ls --json | jq -r .docker_host",
 		Args:    atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON && quiet {
+				return usage(cmd, "--json and --quiet exclude each other")
+			}
 			es, err := a.open(a)
 			if err != nil {
 				return err
@@ -40,7 +43,6 @@ func (a *app) lsVerb() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print ids only")
-	cmd.MarkFlagsMutuallyExclusive("json", "quiet")
 	return cmd
 }
 

@@ -60,7 +60,7 @@ func alike(a, b string) bool {
 	if a == "" || b == "" {
 		return false
 	}
-	return strings.HasPrefix(b, a) || strings.HasPrefix(a, b) || distance(a, b) <= min(2, len(a)/2)
+	return strings.HasPrefix(b, a) || strings.HasPrefix(a, b) || distance(a, b) <= min(2, (len(a)+1)/2)
 }
 
 // distance is the Levenshtein distance of two names in bytes.
