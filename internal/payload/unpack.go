@@ -79,7 +79,8 @@ func (u *unpacker) archive(ctx context.Context, fsys fs.FS, name string) error {
 		return &CorruptError{What: name, Err: err}
 	}
 	defer f.Close()
-	z, err := zstd.NewReader(bufio.NewReaderSize(f, 1<<20), zstd.WithDecoderMaxWindow(maxWindow))
+	// The components are decoded in parallel; goroutines within each would only compete.
+	z, err := zstd.NewReader(bufio.NewReaderSize(f, 1<<18), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		return &CorruptError{What: name, Err: err}
 	}
