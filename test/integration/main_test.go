@@ -31,6 +31,9 @@ var (
 const imageName = "berth.test/busy:1"
 
 func TestMain(m *testing.M) {
+	if sandbox.Outside() {
+		fetchDebianDocker()
+	}
 	os.Exit(sandbox.Run(func() int {
 		if err := setUp(); err != nil {
 			fmt.Fprintln(os.Stderr, "integration:", err)

@@ -67,6 +67,10 @@ func Run(tests func() int) int {
 // Active tells whether the calling process runs in a sandbox.
 func Active() bool { return os.Getenv(envStage) == "tests" }
 
+// Outside tells whether the calling process is the one that was started from
+// outside, where the machine's own network is still at hand.
+func Outside() bool { return os.Getenv(envStage) == "" }
+
 func outer() (int, error) {
 	work, err := os.MkdirTemp("/var/tmp", "berth-test-")
 	if err != nil {
