@@ -45,6 +45,36 @@ func inside(ns *os.File, f func() error) (err error) {
 	return f()
 }
 
+// New makes a network namespace. It lasts until the file, and whatever else refers to it,
+// is closed (unshare(2): needs CAP_SYS_ADMIN).
+func New() (*os.File, error) {
+	type result struct {
+		ns  *os.File
+		err error
+	}
+	made := make(chan result)
+	go func() {
+		// The thread is never unlocked: it ends with the goroutine, and leaves the namespace.
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread would stay instead. Another one serves as well.
+			ns, err := New()
+			runtime.UnlockOSThread()
+			made <- result{ns, err}
+			return
+		}
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			runtime.UnlockOSThread()
+			made <- result{nil, fmt.Errorf("make a network namespace: %w", os.NewSyscallError("unshare", err))}
+			return
+		}
+		ns, err := Current()
+		made <- result{ns, err}
+	}()
+	r := <-made
+	return r.ns, r.err
+}
+
 // Current opens the network namespace of the calling thread.
 func Current() (*os.File, error) {
 	return os.Open("/proc/thread-self/ns/net")

@@ -57,26 +57,10 @@ func Need(t testing.TB) {
 // New makes a network namespace that lasts until the test ends.
 func New(t testing.TB) *os.File {
 	t.Helper()
-	type result struct {
-		ns  *os.File
-		err error
-	}
-	made := make(chan result)
-	go func() {
-		runtime.LockOSThread() // the thread dies with the goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			made <- result{nil, err}
-			return
-		}
-		ns, err := netns.Current()
-		made <- result{ns, err}
-	}()
-	r := <-made
-	if r.err != nil {
-		t.Fatalf("make a network namespace: %v", r.err)
-	}
-	t.Cleanup(func() { r.ns.Close() })
-	return r.ns
+	ns, err := netns.New()
+	Must(t, err)
+	t.Cleanup(func() { ns.Close() })
+	return ns
 }
 
 // In runs f in ns and fails the test when f does.

@@ -101,7 +101,9 @@ func adopt6(servers []netip.Addr) error {
 	}
 	defer h.Close()
 	for _, s := range servers {
-		err := h.AddrAdd(netns.Loopback(), &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(s.WithZone(""), 128))})
+		// Without duplicate address detection the address can be used at once.
+		addr := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(s.WithZone(""), 128)), Flags: unix.IFA_F_NODAD}
+		err := h.AddrAdd(netns.Loopback(), addr)
 		if err == nil || errors.Is(err, unix.EEXIST) {
 			continue
 		}
