@@ -10,6 +10,7 @@ import (
 
 	"github.com/berth-dev/berth/internal/command"
 	"github.com/berth-dev/berth/internal/doctor"
+	"github.com/berth-dev/berth/internal/network/probe"
 	"github.com/berth-dev/berth/internal/payload"
 	"github.com/berth-dev/berth/internal/state"
 )
@@ -54,7 +55,17 @@ func (a *app) examine(ctx context.Context) ([]doctor.Result, error) {
 		StateDir: paths.State,
 		User:     user.Name,
 		Payload:  func(ctx context.Context) (string, bool, error) { return lookAtPayload(ctx, paths) },
+		Network:  lookAtNetwork,
 	})), nil
+}
+
+// lookAtNetwork runs the network's own probes.
+func lookAtNetwork(ctx context.Context) []doctor.Result {
+	var out []doctor.Result
+	for _, f := range probe.Run(ctx) {
+		out = append(out, doctor.Result{Name: f.Name, Status: doctor.Status(f.Level), Detail: f.Detail, Remedy: f.Remedy})
+	}
+	return out
 }
 
 // lookAtPayload checks the payload on disk, without unpacking it for the first time.
