@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os/exec"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -37,7 +39,7 @@ func (f *engineFlags) register(cmd *cobra.Command, networkHelp string) {
 	fs.BoolVar(&f.noShareCWD, "no-share-cwd", false, "do not share the current directory")
 	fs.StringVar(&f.user, "user", "", "user the engine is for: USER, UID, USER:GROUP or UID:GID (default: who called berth or sudo)")
 	fs.StringVar(&f.isolation, "isolation", "", "userns (the default), or rootful: the engine's root is the host's")
-	fs.StringVar(&f.runtime, "runtime", "", "OCI runtime that runs the engine: a path (default: the bundled runc)")
+	fs.StringVar(&f.runtime, "runtime", "", "OCI runtime that runs the engine, by name or path (default: the bundled runc)")
 	fs.StringArrayVar(&f.registryCAs, "registry-ca", nil, "trust the certificates in FILE for a registry: HOST[:PORT]=FILE")
 	fs.StringVar(&f.daemonConfig, "daemon-config", "", "`FILE` with settings for dockerd, as daemon.json")
 	_ = cmd.RegisterFlagCompletionFunc("net", cobra.FixedCompletions([]string{"veth", "none"}, cobra.ShellCompDirectiveNoFileComp))
@@ -62,8 +64,11 @@ func (f *engineFlags) parse(rules shareRules) (request, error) {
 	}
 	r.as = as
 	r.spec = engine.Spec{
-		Name: f.name, Isolation: engine.Isolation(f.isolation), Runtime: f.runtime,
+		Name: f.name, Isolation: engine.Isolation(f.isolation),
 		ShareAs: engine.ShareAs(f.shareAs), Owner: engine.Owner{UID: as.UID, GID: as.GID},
+	}
+	if r.spec.Runtime, err = runtimePath(f.runtime); err != nil {
+		return r, fmt.Errorf("--runtime %s: %w", f.runtime, err)
 	}
 	checks := []func(*engine.Spec) error{f.checkChoices, f.parseLimits, f.parseNetwork, f.parseTrust}
 	for _, check := range checks {
@@ -75,6 +80,19 @@ func (f *engineFlags) parse(rules shareRules) (request, error) {
 		r.note = fmt.Sprintf("the current directory is not shared: %v", err)
 	}
 	return r, f.addShares(&r, rules)
+}
+
+// runtimePath is the absolute path of the program that --runtime names; empty stands for
+// the bundled one.
+func runtimePath(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", errors.New("no such program; give the path of an OCI runtime, such as crun's")
+	}
+	return filepath.Abs(path)
 }
 
 // identity is the user that a --user flag names, or who called berth.

@@ -25,6 +25,23 @@ func (a *app) monitorVerb() *cobra.Command {
 	}
 }
 
+// sweepVerb deletes the data of engines that are gone, off their users' path.
+func (a *app) sweepVerb() *cobra.Command {
+	return &cobra.Command{
+		Use:    engine.SweepVerb,
+		Short:  "Delete the data of removed engines (used by berth itself)",
+		Hidden: true,
+		Args:   atMost(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			m, err := a.manager()
+			if err != nil {
+				return err
+			}
+			return m.Sweep(cmd.Context(), false)
+		},
+	}
+}
+
 // stepsVerb lists the steps at which tests inject crashes.
 func (a *app) stepsVerb() *cobra.Command {
 	return &cobra.Command{
