@@ -34,6 +34,10 @@ type Config struct {
 	Devices []string // existing host devices to offer, such as /dev/fuse
 	Caps    []string // capabilities that can be had, CAP_SYS_ADMIN form
 	Shares  []Share
+
+	// Volatile says that nothing the engine writes need survive a crash of the machine:
+	// requests to write through to disk are answered at once.
+	Volatile bool
 }
 
 // IDRange is a run of ids that belongs to one engine.
@@ -44,7 +48,7 @@ type IDRange struct {
 
 // Share is a host directory or file inside the engine.
 type Share struct {
-	Source   string // what to mount; may be a /proc/PID/fd/N handle, which cannot be exchanged
+	Source   string // what to mount
 	Path     string // where it appears
 	ReadOnly bool
 	// UIDs and GIDs map ids on disk (ContainerID) to ids of the host's initial namespace
@@ -74,12 +78,30 @@ func Spec(c Config) *specs.Spec {
 			MaskedPaths: []string{}, ReadonlyPaths: []string{},
 		},
 	}
+	if c.Volatile {
+		s.Linux.Seccomp = ignoreSync()
+	}
 	if c.IDs != nil {
 		m := []specs.LinuxIDMapping{{ContainerID: 0, HostID: c.IDs.First, Size: c.IDs.Size}}
 		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 		s.Linux.UIDMappings, s.Linux.GIDMappings = m, m
 	}
 	return s
+}
+
+// ignoreSync lets the calls that wait for the disk succeed without doing anything, which
+// halves dockerd's start and speeds up databases in containers; systemd-nspawn(1) has the
+// same as --suppress-sync. Everything else is allowed: what an engine may do is decided by
+// its namespaces, and containers in it have Docker's own filter on top.
+func ignoreSync() *specs.LinuxSeccomp {
+	success := uint(0)
+	return &specs.LinuxSeccomp{
+		DefaultAction: specs.ActAllow,
+		Syscalls: []specs.LinuxSyscall{{
+			Names:  []string{"fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync"},
+			Action: specs.ActErrno, ErrnoRet: &success,
+		}},
+	}
 }
 
 func process(c Config) *specs.Process {

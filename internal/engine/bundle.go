@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/moby/sys/capability"
 
@@ -98,7 +99,7 @@ func (l *launch) bundleConfig(root string) (bundle.Config, error) {
 	c := bundle.Config{
 		Hostname: hostname(l.info.Name), Rootfs: root, Usr: filepath.Join(l.tree.Rootfs(), "usr"), Data: l.info.Data,
 		Cgroup: l.info.cgroup(), Memory: spec.Limits.Memory, CPUs: spec.Limits.CPUs, PIDs: spec.Limits.PIDs,
-		Swap: spec.Limits.Memory > 0 && cgroup.SwapLimit(),
+		Swap: spec.Limits.Memory > 0 && cgroup.SwapLimit(), Volatile: !spec.Keep,
 	}
 	if l.info.IDs != nil {
 		c.IDs = &bundle.IDRange{First: l.info.IDs.First, Size: l.info.IDs.Size}
@@ -112,7 +113,7 @@ func (l *launch) bundleConfig(root string) (bundle.Config, error) {
 			c.Devices = append(c.Devices, d)
 		}
 	}
-	c.Shares, err = l.openShares()
+	c.Shares, err = l.identifyShares()
 	return c, err
 }
 
@@ -146,32 +147,57 @@ func hostname(name string) string { return strings.Trim(strings.ReplaceAll(name,
 
 func (i *Info) cgroup() string { return cgroup.Parent + "/" + i.ID }
 
-// openShares opens what is to be shared and gives the runtime the handles to mount: a path
-// could lead elsewhere by the time the runtime looks.
-func (l *launch) openShares() ([]bundle.Share, error) {
+// identifyShares checks that what is to be shared is what was agreed on, and remembers what it is.
+func (l *launch) identifyShares() ([]bundle.Share, error) {
 	var out []bundle.Share
 	for i := range l.info.Spec.Shares {
 		s := &l.info.Spec.Shares[i]
-		f, err := linux.OpenPath(s.Path)
+		dev, ino, err := identify(s.Path)
 		if err != nil {
-			return nil, fmt.Errorf("share %s: %w", s.Path, err)
-		}
-		l.handles = append(l.handles, f)
-		dev, ino, err := linux.Identity(f)
-		if err != nil {
-			return nil, fmt.Errorf("share %s: %w", s.Path, err)
+			return nil, err
 		}
 		if s.Inode != 0 && (s.Device != dev || s.Inode != ino) {
-			return nil, fmt.Errorf("share %s: it is not the directory any more that the engine was made with; make a new engine", s.Path)
+			return nil, fmt.Errorf("share %s: it is not the one any more that the engine was made with; make a new engine", s.Path)
 		}
 		s.Device, s.Inode = dev, ino
 		uids, gids, err := l.shareMaps()
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, bundle.Share{
-			Source: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()), Path: s.Path, ReadOnly: s.ReadOnly, UIDs: uids, GIDs: gids,
-		})
+		out = append(out, bundle.Share{Source: s.Path, Path: s.Path, ReadOnly: s.ReadOnly, UIDs: uids, GIDs: gids})
 	}
 	return out, nil
+}
+
+func identify(path string) (dev, ino uint64, err error) {
+	f, err := linux.OpenPath(path)
+	if err == nil {
+		defer f.Close()
+		dev, ino, err = linux.Identity(f)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("share %s: %w", path, err)
+	}
+	return dev, ino, nil
+}
+
+// verifyShares compares what the OCI runtime has mounted with what was to be shared: a path
+// may have been made to lead elsewhere before the runtime looked. Nothing that could use
+// the mounts runs yet.
+func (l *launch) verifyShares() error {
+	root, err := os.OpenRoot(fmt.Sprintf("/proc/%d/root", l.info.Init.PID))
+	if err != nil {
+		return fmt.Errorf("look at the engine's shares: %w", err)
+	}
+	defer root.Close()
+	for _, s := range l.info.Spec.Shares {
+		info, err := root.Lstat(strings.TrimPrefix(s.Path, "/"))
+		if err != nil {
+			return fmt.Errorf("share %s: %w", s.Path, err)
+		}
+		if st := info.Sys().(*syscall.Stat_t); st.Dev != s.Device || st.Ino != s.Inode {
+			return fmt.Errorf("share %s: it was exchanged for something else while the engine started; start again", s.Path)
+		}
+	}
+	return nil
 }

@@ -31,7 +31,6 @@ func daemonConfig(rec *network.Record, user json.RawMessage) ([]byte, error) {
 		// Said explicitly, so that dockerd fails with the reason instead of falling back to
 		// something slow.
 		"storage-driver": "overlayfs",
-		"features":       map[string]bool{"containerd-snapshotter": true},
 		"exec-opts":      []string{"native.cgroupdriver=cgroupfs"},
 		"log-level":      "warn",
 	}

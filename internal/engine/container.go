@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,6 +76,9 @@ func (l *launch) runContainer(ctx context.Context) error {
 	if l.info.Init, err = processFromFile(pidFile); err != nil {
 		return fmt.Errorf("start the engine's container: %w", err)
 	}
+	if err := l.verifyShares(); err != nil {
+		return err
+	}
 	return l.m.save(&l.info)
 }
 
@@ -139,17 +141,21 @@ func (m *Manager) killContainer(ctx context.Context, info *Info) error {
 	return m.killStragglers(ctx, info)
 }
 
-// deleteContainer removes what the OCI runtime knows of the container, of which there may be nothing.
+// deleteContainer removes what the OCI runtime knows of the container, of which there may
+// be nothing, and the control group, which the runtime may have made without noting it.
 func (m *Manager) deleteContainer(ctx context.Context, info *Info) error {
 	dir := filepath.Join(m.paths.Runtime(), info.ID)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if _, err := os.Stat(dir); err == nil {
+		// Not forced: that would have runc wait 100 ms for what is dead already.
+		if err := m.runtime(info).Delete(ctx, info.ID, nil); err != nil {
+			// State that the runtime cannot read is state that nobody needs.
+			m.warn("delete container", info, err)
+		}
 	}
-	if err := m.runtime(info).Delete(ctx, info.ID, &runc.DeleteOpts{Force: true}); err != nil {
-		// State that the runtime cannot read is state that nobody needs.
-		m.warn("delete container", info, err)
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove the runtime's state: %w", err)
 	}
-	return os.RemoveAll(dir)
+	return m.removeCgroup(info)
 }
 
 // killStragglers ends what is left in the engine's cgroup: every process there is the engine's.
@@ -191,7 +197,7 @@ func (p Process) kill(ctx context.Context) error {
 	return fd.Wait(ctx)
 }
 
-func (m *Manager) removeCgroup(_ context.Context, info *Info) error {
+func (m *Manager) removeCgroup(info *Info) error {
 	g, err := cgroup.Open(info.cgroup())
 	if err != nil {
 		return err

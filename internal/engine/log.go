@@ -77,9 +77,12 @@ func (p *logPump) look(line []byte, note func(string)) {
 		bytes.HasPrefix(line, []byte("time=")) {
 		return
 	}
+	if line = bytes.TrimSpace(line); len(line) == 0 {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.last = string(bytes.TrimSpace(line))
+	p.last = string(line)
 	if m := message.FindSubmatch(line); m != nil {
 		p.last = string(m[1])
 	}

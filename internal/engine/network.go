@@ -25,7 +25,7 @@ func (m *Manager) driver(name string) (network.Driver, error) {
 	case NetworkVeth:
 		return veth.New(veth.Config{RunDir: m.paths.Network()}), nil
 	case NetworkNone:
-		return none.New(), nil
+		return none.Driver{}, nil
 	}
 	return nil, &SpecError{"--net", fmt.Sprintf("%q is no network driver; there are veth and none", name)}
 }

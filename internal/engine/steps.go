@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/berth-dev/berth/internal/ids"
@@ -23,7 +24,7 @@ type step struct {
 	undo func(*Manager, context.Context, *Info) error
 }
 
-// steps are an engine's start, in order. Its end is their undoing, in reverse.
+// steps are an engine's start, in order. How they are undone, see [Manager.undo].
 var steps = []step{
 	{"payload", (*launch).unpack, nil},
 	{"allocate", (*launch).allocate, (*Manager).release},
@@ -32,7 +33,7 @@ var steps = []step{
 	{"socket", (*launch).listen, nil}, // in the engine's directory
 	{"bundle", (*launch).writeBundle, (*Manager).giveBack},
 	{"container", (*launch).runContainer, (*Manager).deleteContainer},
-	{"cgroup", (*launch).delegate, (*Manager).removeCgroup},
+	{"cgroup", (*launch).delegate, nil},    // goes with the container
 	{"daemon", (*launch).startDaemon, nil}, // ends with the container
 	{"network", (*launch).attach, (*Manager).detach},
 	{"ready", (*launch).awaitReady, (*Manager).killContainer},
@@ -62,7 +63,6 @@ type launch struct {
 	lock     *os.File
 	tree     *payload.Tree
 	listener *net.UnixListener
-	handles  []*os.File // of the shares, open while the runtime mounts them
 	monitor  *monitor
 }
 
@@ -95,7 +95,6 @@ func (m *Manager) start(ctx context.Context, l *launch) (_ *Engine, err error) {
 	l.info.Status, l.info.Error = StatusStarting, ""
 	begin := time.Now()
 	err = l.run(ctx)
-	l.closeHandles()
 	if err != nil {
 		return nil, l.fail(err)
 	}
@@ -140,28 +139,42 @@ func (l *launch) fail(err error) error {
 	return err
 }
 
-// undo takes an engine away, last step first. One failure does not keep the others from
-// being undone. With keep its data root and what revives it are left.
+// undo takes an engine away: its processes first, its directory, from which another attempt
+// would work, last and only when all else succeeded. What lies between touches different
+// things, takes its time in the kernel, and is undone all at once. With keep, the data root
+// and what revives it are left.
 func (m *Manager) undo(ctx context.Context, info *Info, keep bool) error {
-	var errs []error
-	for i := len(steps) - 1; i >= 0; i-- {
-		s := steps[i]
-		if s.undo == nil || keep && s.name == "data" {
+	first, network, last := len(steps)-1, len(steps)-2, 1
+	var wg sync.WaitGroup
+	errs := make([]error, len(steps))
+	// The kernel takes longest over the network, and minds no processes there.
+	wg.Go(func() { errs[network] = m.undoStep(ctx, info, network) })
+	if errs[first] = m.undoStep(ctx, info, first); errs[first] != nil {
+		wg.Wait()
+		return errors.Join(errs...)
+	}
+	for i := network - 1; i > last; i-- {
+		if keep && steps[i].name == "data" {
 			continue
 		}
-		if s.name == "allocate" && len(errs) > 0 {
-			break // its directory is what the next attempt works from
-		}
-		begin := time.Now()
-		if err := s.undo(m, ctx, info); err != nil {
-			errs = append(errs, err)
-		}
-		if err := m.fault.after("undo-" + s.name); err != nil {
-			errs = append(errs, err)
-		}
-		m.trace("undo-"+s.name, time.Since(begin))
+		wg.Go(func() { errs[i] = m.undoStep(ctx, info, i) })
 	}
-	return errors.Join(errs...)
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return m.undoStep(ctx, info, last)
+}
+
+func (m *Manager) undoStep(ctx context.Context, info *Info, i int) error {
+	s := steps[i]
+	if s.undo == nil {
+		return nil
+	}
+	begin := time.Now()
+	err := s.undo(m, ctx, info)
+	m.trace("undo-"+s.name, time.Since(begin))
+	return errors.Join(err, m.fault.after("undo-"+s.name))
 }
 
 func (l *launch) unpack(ctx context.Context) (err error) {
@@ -169,13 +182,6 @@ func (l *launch) unpack(ctx context.Context) (err error) {
 		l.info.Payload = l.tree.Digest
 	}
 	return err
-}
-
-func (l *launch) closeHandles() {
-	for _, f := range l.handles {
-		f.Close()
-	}
-	l.handles = nil
 }
 
 // self identifies the calling process.

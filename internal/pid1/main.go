@@ -109,11 +109,18 @@ func followMonitor(r *bufio.Reader, daemon int) {
 	}
 }
 
-// prepare writes the engine's files, makes its mounts ready to be shared with containers
-// (mount_namespaces(7), "Shared subtrees") and enters the cgroup leaf.
+// prepare writes the engine's files, has its kernel forward packets, makes its mounts ready
+// to be shared with containers (mount_namespaces(7), "Shared subtrees") and enters the
+// cgroup leaf.
 func prepare(start *Start) error {
 	if err := os.Mkdir("/run/tmp", 0o777|os.ModeSticky); err != nil {
 		return err
+	}
+	// dockerd refuses to make networks without; in these namespaces nobody else minds.
+	for _, f := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
+		if err := os.WriteFile(f, []byte("1"), 0); err != nil && !os.IsNotExist(err) {
+			return err
+		}
 	}
 	if err := unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
 		return os.NewSyscallError("make mounts shared", err)
