@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -77,13 +78,18 @@ func (l *launch) startMessage() (*pid1.Start, error) {
 	for _, ca := range l.info.Spec.RegistryCAs {
 		files = append(files, pid1.File{Path: "/etc/docker/certs.d/" + ca.Host + "/ca.crt", Mode: 0o644, Data: ca.PEM})
 	}
-	return &pid1.Start{Files: files, Args: []string{dockerd}, Env: daemonEnv()}, nil
+	return &pid1.Start{Files: files, Args: []string{dockerd}, Env: daemonEnv(daemon)}, nil
 }
 
-func daemonEnv() []string {
-	return []string{
-		"PATH=/usr/bin:/usr/sbin", "HOME=/root", "TMPDIR=" + bundle.DataPath + "/tmp", "container=oci",
+// daemonEnv is dockerd's environment. The iptables programs, which are in /usr/sbin, are on
+// its PATH only if it is to use them: with them in reach it would look for old rules of its
+// own first, which a new network namespace cannot have.
+func daemonEnv(config []byte) []string {
+	path := "/usr/bin"
+	if !bytes.Contains(config, []byte(`"firewall-backend": "nftables"`)) {
+		path += ":/usr/sbin"
 	}
+	return []string{"PATH=" + path, "HOME=/root", "TMPDIR=" + bundle.DataPath + "/tmp", "container=oci"}
 }
 
 // hostsFile is hosts(5) for the engine itself; containers ask the resolver.

@@ -14,7 +14,6 @@ import (
 	"github.com/berth-dev/berth/internal/cgroup"
 	"github.com/berth-dev/berth/internal/network"
 	"github.com/berth-dev/berth/internal/network/dns"
-	"github.com/berth-dev/berth/internal/network/resolvconf"
 	"github.com/berth-dev/berth/internal/pid1"
 )
 
@@ -130,19 +129,13 @@ func (mon *monitor) serveNames(ctx context.Context, rec *network.Record, hosts [
 		}
 		static[h.Name] = addr
 	}
-	listen := []netip.AddrPort{netip.AddrPortFrom(rec.Resolver, dnsPort)}
-	servers, err := resolvconf.Read(resolvconf.Path)
+	listen, err := dns.Addresses(rec.Resolver, "")
 	if err != nil {
-		return fmt.Errorf("read the host's name servers: %w", err)
+		return err
 	}
-	for _, s := range resolvconf.Loopback(servers) {
-		listen = append(listen, netip.AddrPortFrom(s, dnsPort))
-	}
-	mon.names, err = dns.Serve(ctx, dns.Config{NetNS: mon.netns, Listen: listen, ResolvConf: resolvconf.Path, Hosts: static, Log: mon.log})
+	mon.names, err = dns.Serve(ctx, dns.Config{NetNS: mon.netns, Listen: listen, Hosts: static, Log: mon.log})
 	return err
 }
-
-const dnsPort = 53 // RFC 1035, section 4.2
 
 // awaitReady returns when dockerd can be used, or why it will never be.
 func (l *launch) awaitReady(ctx context.Context) error {
