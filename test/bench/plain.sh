@@ -28,7 +28,9 @@ iptables | nftables)
 *)
 	cp "$kind" entrypoint
 	chmod 755 entrypoint
-	cp "$(command -v openssl || echo /usr/bin/openssl)" opt-openssl 2>/dev/null || true
+	mkdir local
+	cp "$(command -v openssl)" local/ # the script makes certificates with it; its libraries are git's
+	export PATH=/local:$PATH
 	date +%s%N
 	exec chroot . /bin/sh /entrypoint dockerd >"$work/log" 2>&1 ;;
 esac

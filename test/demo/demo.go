@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
@@ -96,7 +97,7 @@ func seed(ctx context.Context, w io.Writer) (*source, error) {
 	out := &source{Registry: reg, ref: reg.Address() + "/berth/demo:1", stop: func() { reg.Close(); os.RemoveAll(dir) }}
 	show(w, "start "+reg.URL(), time.Since(start), "")
 	start = time.Now()
-	img, err := image.Build(image.Options{Ballast: 16 << 20})
+	img, err := image.Build(image.Options{Ballast: 8 << 20})
 	if err == nil {
 		err = image.Push(out.ref, img, reg.Transport(), nil)
 	}
@@ -104,9 +105,22 @@ func seed(ctx context.Context, w io.Writer) (*source, error) {
 		out.stop()
 		return nil, err
 	}
-	layers, _ := img.Layers()
-	show(w, "make and push an image", time.Since(start), fmt.Sprintf("%d layers, 18 MB", len(layers)))
+	layers, err := img.Layers()
+	if err != nil {
+		out.stop()
+		return nil, err
+	}
+	show(w, "make and push an image", time.Since(start), fmt.Sprintf("%d layers, %.1f MB", len(layers), megabytes(layers)))
 	return out, nil
+}
+
+func megabytes(layers []v1.Layer) (sum float64) {
+	for _, layer := range layers {
+		if size, err := layer.Size(); err == nil {
+			sum += float64(size) / 1e6
+		}
+	}
+	return sum
 }
 
 // engine runs the script with an engine of its own, and prints its steps as they

@@ -44,7 +44,6 @@ func stoppedAt(t *testing.T, step string, args ...string) *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill() })
 	var ws unix.WaitStatus
 	// The stop is reported without taking the child's end away from cmd.Wait.
 	for {
@@ -94,7 +93,7 @@ func TestProcessesOfAnEngineKilled(t *testing.T) {
 			dir := t.TempDir()
 			cmd := command(t, nil, "run", "--", "sh", "-ec", fmt.Sprintf(`
 				docker load -q -i %s
-				docker run -d --name c %s sleep 1000
+				docker run -d --name box %s sleep 1000
 				basename $(dirname ${DOCKER_HOST#unix://}) >%s/id
 				echo ready
 				read wait`, imageTar, imageName, dir))

@@ -27,8 +27,8 @@ func TestFileSystems(t *testing.T) {
 			state := stateOn(t, fs.kind, fs.mkfs)
 			cmd := command(t, []string{"BERTH_STATE_DIR=" + state}, "run", "--", "sh", "-ec",
 				"docker load -q -i "+imageTar+"; docker info -f '{{.Driver}}'\n"+
-					"docker run --name c "+imageName+" sh -c 'cat /greeting; rm /greeting; ls /opaque; mkdir /d; chown 5:5 /d'\n"+
-					"docker commit c two >/dev/null; docker run --rm two sh -c 'ls /greeting; stat -c %u /d'")
+					"docker run --name box "+imageName+" sh -c 'cat /greeting; rm /greeting; ls /opaque; mkdir /d; chown 5:5 /d'\n"+
+					"docker commit box two >/dev/null; docker run --rm two sh -c 'ls /greeting; stat -c %u /d'")
 			r := finish(t, cmd)
 			for _, text := range []string{"overlayfs\nhello from five layers\nnew\n", "5\n"} {
 				want(t, "work on "+fs.kind, r.stdout, text)

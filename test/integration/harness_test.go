@@ -48,11 +48,18 @@ func (r result) String() string {
 func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, berthProgram, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.WaitDelay = 5 * time.Second
 	cmd.Dir = "/" // which berth does not share
+	t.Cleanup(func() {
+		cancel()
+		if cmd.Process != nil && cmd.ProcessState == nil { // the test gave up half way
+			cmd.Process.Kill()
+			cmd.Wait()
+			exec.Command(berthProgram, "gc").Run()
+		}
+	})
 	return cmd
 }
 

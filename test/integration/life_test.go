@@ -34,7 +34,7 @@ func TestLifeOfAnEngine(t *testing.T) {
 	}
 	want(t, "shell", must(t, "shell", "life", "--", "cat", "/proc/1/comm"), "berth-init")
 	want(t, "env", must(t, "env", "life"), "DOCKER_HOST='"+e.DockerHost+"'")
-	want(t, "logs", must(t, "logs", "life"), "API listen on")
+	want(t, "logs", must(t, "logs", "life"), "level=warning")
 	want(t, "stats", must(t, "stats", "--json", "life"), `"memory`)
 	e.docker("run", "-d", "--name", "kept", imageName, "sh", "-c", "echo kept >/file; exec sleep 1000")
 
@@ -120,8 +120,8 @@ func TestTeardownIsQuick(t *testing.T) {
 	dir := t.TempDir()
 	r := script(t, fmt.Sprintf(`docker load -q -i %s
 		docker run -d %s sleep 1000
-		docker volume create v
-		docker run --rm -v v:/v %s sh -c 'for i in $(seq 2000); do echo $i >/v/$i; done'
+		docker volume create vol
+		docker run --rm -v vol:/v %s sh -c 'for i in $(seq 2000); do echo $i >/v/$i; done'
 		date +%%s%%N >%s/end`, imageTar, imageName, imageName, dir))
 	end := time.Now()
 	if r.code != 0 {

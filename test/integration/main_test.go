@@ -75,12 +75,13 @@ func setUp() error {
 	if err := image.SaveTar(imageTar, imageName, img); err != nil {
 		return err
 	}
-	// The first run extracts the payload and makes berth's directories.
-	out, err := exec.Command(berthProgram, "run", "--", "true").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("`berth run -- true` failed, so nothing else can work: %w\n%s", err, strings.TrimSpace(string(out)))
+	// The first run extracts the payload; together they make berth's directories and locks.
+	for _, args := range [][]string{{"run", "--", "true"}, {"gc"}} {
+		if out, err := exec.Command(berthProgram, args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("berth %s failed, so nothing else can work: %w\n%s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+		}
 	}
-	return nil
+	return os.MkdirAll("/run/mount", 0o755) // mount(8) makes it and leaves it
 }
 
 func buildProbe() error {

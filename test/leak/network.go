@@ -1,6 +1,7 @@
 package leak
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -127,8 +128,9 @@ func ruleText(rule *nftables.Rule) string {
 			parts = append(parts, fmt.Sprintf("cmp %d %q", e.Op, strings.TrimRight(string(e.Data), "\x00")))
 		case *expr.Lookup:
 			parts = append(parts, "lookup "+e.SetName)
-		default:
-			parts = append(parts, strings.TrimPrefix(fmt.Sprintf("%T%+v", e, e), "*expr."))
+		default: // JSON follows pointers, which differ from one look to the next
+			text, _ := json.Marshal(e)
+			parts = append(parts, strings.TrimPrefix(fmt.Sprintf("%T", e), "*expr.")+string(text))
 		}
 	}
 	return strings.Join(parts, " ")
