@@ -1,6 +1,7 @@
 # Runs beside the engine. $1 is the image in the private registry, $2 the archive to save.
 set -e
 log=$(mktemp) context=$(mktemp -d)
+export DOCKER_CONFIG=$context/config # so that nothing is left in the user's home
 trap 'rm -rf "$log" "$context"' EXIT
 
 # step WHAT NOTE COMMAND... runs the command and tells how long it took.
@@ -20,14 +21,15 @@ says() {
 	case $out in *"$text"*) ;; *) echo "expected \"$text\", got: $out"; return 1 ;; esac
 }
 
-printf 'FROM %s\nCOPY note /note\nRUN cat /note >/both && cat /greeting >>/both && chown 1000:1000 /both\nCMD ["cat", "/both"]\n' "$1" >"$context/Dockerfile"
-echo "built in the engine" >"$context/note"
+mkdir "$context/files"
+printf 'FROM %s\nCOPY note /note\nRUN cat /note >/both && cat /greeting >>/both && chown 1000:1000 /both\nCMD ["cat", "/both"]\n' "$1" >"$context/files/Dockerfile"
+echo "built in the engine" >"$context/files/note"
 
 echo started
 step "docker version" "" docker version
 step "docker pull" "over TLS, through the registry's own name" docker pull "$1"
 step "docker run" "" says "hello from five layers" docker run --rm "$1"
-step "docker build" "" docker build -q -t demo/built:1 "$context"
+step "docker build" "" docker build -q -t demo/built:1 "$context/files"
 step "docker run (what was built)" "" says "built in the engine" docker run --rm demo/built:1
 step "docker run -v \$PWD" "the command's directory, same path" says "$2" docker run --rm -v "$PWD:$PWD" "$1" sh -c "echo x >'$PWD/$2' && ls '$PWD'"
 step "docker save" "to $2" docker save -o "$2" demo/built:1

@@ -138,7 +138,7 @@ func TestBesideADockerHost(t *testing.T) {
 	})
 	left, err := leak.Settle(t.Context(), before, scope)
 	if err != nil || len(left) > 0 {
-		t.Errorf("the Docker host is not as it was: %v\n  %s", err, strings.Join(left, "\n  "))
+		t.Errorf("the Docker host is not as it was: %v\n  %s", err, strings.Join(leak.Shorten(left), "\n  "))
 	}
 	want(t, "afterwards the host's container gets out", host.must(theirs...), "you are")
 }

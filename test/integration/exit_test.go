@@ -105,7 +105,7 @@ func TestSignalsDuringTheStart(t *testing.T) {
 		for _, step := range startSteps(t) {
 			t.Run(signal.String()+" after "+step, func(t *testing.T) {
 				guard(t)
-				cmd := stoppedAt(t, step, "run", "--", "true")
+				cmd := stoppedAt(t, step, "run", "--", "sleep", "100")
 				cmd.Process.Signal(signal)
 				cmd.Process.Signal(syscall.SIGCONT)
 				cmd.Wait()

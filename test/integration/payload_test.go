@@ -150,7 +150,7 @@ func TestDiskFullWhileExtracting(t *testing.T) {
 func TestVersion(t *testing.T) {
 	guard(t)
 	out := must(t, "version")
-	for _, text := range []string{"dockerd", "29.", "runc", "1.5.2", "containerd", "buildx"} {
+	for _, text := range []string{"docker-engine", "29.", "runc", "1.5.2", "containerd", "buildx", "compose"} {
 		want(t, "berth version", out, text)
 	}
 	if strings.Count(must(t, "version", "--json"), "\n") != 0 {

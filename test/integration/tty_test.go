@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 )
 
 // console is a program on a terminal of its own.
@@ -21,7 +22,11 @@ type console struct {
 
 func onConsole(t *testing.T, cmd *exec.Cmd) *console {
 	t.Helper()
-	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 33, Cols: 77})
+	blocking, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 33, Cols: 77})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err := pollable(blocking)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,6 +48,34 @@ func onConsole(t *testing.T, cmd *exec.Cmd) *console {
 		c.cmd.Wait()
 	})
 	return c
+}
+
+// pollable gives a file that can be closed while it is being read: closing a
+// terminal is what a test of hang-up does.
+func pollable(file *os.File) (*os.File, error) {
+	defer file.Close()
+	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), file.Name()), nil
+}
+
+func (c *console) resize(rows, columns uint16) {
+	c.t.Helper()
+	conn, err := c.tty.SyscallConn()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	conn.Control(func(fd uintptr) {
+		err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns})
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 func (c *console) type_(text string) {
@@ -79,9 +112,7 @@ func TestWindowSize(t *testing.T) {
 	c := onConsole(t, run(t, `stty size; trap 'echo now $(stty size)' WINCH; echo ready; while :; do sleep 0.05; done`))
 	c.sees("33 77")
 	c.sees("ready")
-	if err := pty.Setsize(c.tty, &pty.Winsize{Rows: 20, Cols: 50}); err != nil {
-		t.Fatal(err)
-	}
+	c.resize(20, 50)
 	c.sees("now 20 50")
 	c.type_("\x03")
 	c.ends(130)

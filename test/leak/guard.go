@@ -2,6 +2,8 @@ package leak
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +31,7 @@ func Guard(t testing.TB, scope Scope) {
 			t.Error(err)
 		}
 		if len(differences) > 0 {
-			t.Errorf("the test left the machine changed:\n  %s", strings.Join(differences, "\n  "))
+			t.Errorf("the test left the machine changed:\n  %s", strings.Join(Shorten(differences), "\n  "))
 		}
 	})
 }
@@ -53,6 +55,15 @@ func Settle(ctx context.Context, before Snapshot, scope Scope) ([]string, error)
 		case <-time.After(wait):
 		}
 	}
+}
+
+// Shorten cuts a long list of differences to what a person reads.
+func Shorten(differences []string) []string {
+	const enough = 25
+	if len(differences) <= enough {
+		return differences
+	}
+	return append(slices.Clone(differences[:enough]), fmt.Sprintf("… and %d more", len(differences)-enough))
 }
 
 // grace is longer when a trash directory is still being emptied.
