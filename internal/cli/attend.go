@@ -133,13 +133,10 @@ func (s *attendant) describe(ctx context.Context, es engines, info engine.Info) 
 		ID: info.ID, Name: info.Name, Status: string(info.Status), Error: info.Error,
 		Isolation: string(info.Spec.Isolation), Socket: info.Socket,
 		UID: info.Spec.Owner.UID, GID: info.Spec.Owner.GID,
-		OOMKills: info.OOMKills, Created: info.Created, Ready: info.Ready,
+		OOMKills: info.OOMKills, Created: info.Created, Ready: info.Ready, Log: info.Log,
 	}
 	if info.Net != nil && info.Net.EngineIP.IsValid() {
 		e.Address = info.Net.EngineIP.String()
-	}
-	if paths, err := state.FromEnv(); err == nil {
-		e.Log = paths.Log(info.ID)
 	}
 	if tree, err := es.Tree(ctx); err == nil {
 		e.Docker = tree.Docker()

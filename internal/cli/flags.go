@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -133,9 +135,16 @@ func (f *engineFlags) addShares(r *request, rules shareRules) error {
 		}
 		r.spec.Shares = appendShare(r.spec.Shares, share)
 	}
-	if f.noShareCWD || r.dir == "" {
-		return nil
+	if !f.noShareCWD && r.dir != "" {
+		f.addWorkDir(r, rules)
 	}
+	// A directory comes before what is in it, or it would be mounted over that.
+	slices.SortFunc(r.spec.Shares, func(a, b engine.Share) int { return strings.Compare(a.Path, b.Path) })
+	return nil
+}
+
+// addWorkDir shares the current directory, if that can be done.
+func (f *engineFlags) addWorkDir(r *request, rules shareRules) {
 	share, err := rules.resolve(r.dir)
 	switch {
 	case err == nil:
@@ -143,7 +152,6 @@ func (f *engineFlags) addShares(r *request, rules shareRules) error {
 	case r.dir != "/":
 		r.note = fmt.Sprintf("the current directory is not shared: %v", err)
 	} // Work in / is common in CI containers, and nobody expects all of the host in the engine.
-	return nil
 }
 
 // appendShare leaves a path out that is there already: an explicit --share PATH:ro

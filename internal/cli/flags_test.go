@@ -159,6 +159,9 @@ func TestWorkDirIsShared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Mkdir(filepath.Join(dir, "inner"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	t.Chdir(dir)
 	no := func(string) string { return "" }
 	for _, test := range []struct {
@@ -171,6 +174,7 @@ func TestWorkDirIsShared(t *testing.T) {
 		{"by default", engineFlags{}, no, []string{dir}, false},
 		{"not when told", engineFlags{noShareCWD: true}, no, nil, false},
 		{"once", engineFlags{shares: []string{dir + ":ro"}}, no, []string{dir}, false},
+		{"before what is in it", engineFlags{shares: []string{dir + "/inner:ro"}}, no, []string{dir, dir + "/inner"}, false},
 		{"not when it cannot be", engineFlags{}, func(string) string { return "no" }, nil, true},
 	} {
 		test.flags.net = "veth"

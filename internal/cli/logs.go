@@ -11,8 +11,6 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"github.com/spf13/cobra"
 
-	"github.com/berth-dev/berth/internal/engine"
-	"github.com/berth-dev/berth/internal/state"
 )
 
 func (a *app) logsVerb() *cobra.Command {
@@ -44,14 +42,7 @@ func (a *app) logs(ctx context.Context, ref string, follow bool, tail int) error
 	if err != nil {
 		return err
 	}
-	paths, err := state.FromEnv()
-	if err != nil {
-		return err
-	}
-	f, err := os.Open(paths.Log(info.ID))
-	if errors.Is(err, os.ErrNotExist) && info.Status == engine.StatusStopped {
-		return fmt.Errorf("engine %s is stopped and its log is gone; `berth start %s` begins a new one", info.Name, info.Name)
-	}
+	f, err := os.Open(info.Log)
 	if err != nil {
 		return fmt.Errorf("open the log of engine %s: %w; `berth inspect %s` shows how it is", info.Name, err, info.Name)
 	}

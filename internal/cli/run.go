@@ -109,7 +109,7 @@ func (a *app) follow(e running, done <-chan struct{}) (quiet <-chan struct{}) {
 				a.note("%s", note)
 			case <-ended:
 				a.notes(e)
-				a.note("the engine has ended by itself: %v; the command goes on without it", e.Err())
+				a.note("%v; the command goes on without it", e.Err())
 				ended = nil
 			}
 		}

@@ -47,6 +47,9 @@ func (l *launch) allocate(ctx context.Context) error {
 		}
 		l.info.Socket = l.m.paths.Socket(l.info.ID)
 		l.info.Data = l.m.paths.Data(l.info.ID)
+		if l.info.Log = l.m.paths.Log(l.info.ID); l.info.Spec.Keep {
+			l.info.Log = l.m.paths.KeptLog(l.info.ID)
+		}
 		return l.m.save(&l.info)
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/internal/linux"
+	"github.com/berth-dev/berth/internal/payload"
 	"github.com/berth-dev/berth/internal/pid1"
 )
 
@@ -95,7 +96,8 @@ func (m *Manager) update(id string, change func(*Info)) error {
 
 // Collected is what Collect found.
 type Collected struct {
-	Engines []string `json:"engines"` // ids of the dead engines that were taken away
+	Engines  []string `json:"engines"`            // ids of the dead engines that were taken away
+	Payloads []string `json:"payloads,omitempty"` // digests of those that no engine needs any more
 }
 
 // Collect takes away what engines left whose monitor was killed, at whatever moment. A
@@ -161,13 +163,33 @@ func (m *Manager) collectOrphan(ctx context.Context, id string) (taken bool, err
 	return taken, err
 }
 
-// GC is Collect, and then waits until the trash is empty. What could not be collected is in the error.
+// GC is Collect, and also removes payloads that neither this berth nor any engine needs, and
+// waits until the trash is empty. What could not be collected is in the error.
 func (m *Manager) GC(ctx context.Context) (Collected, error) {
 	if err := m.paths.Prepare(); err != nil {
 		return Collected{}, err
 	}
 	c, err := m.Collect(ctx)
-	return c, errors.Join(err, m.Sweep(ctx, true))
+	var pruneErr error
+	c.Payloads, pruneErr = m.prunePayloads(ctx)
+	return c, errors.Join(err, pruneErr, m.Sweep(ctx, true))
+}
+
+func (m *Manager) prunePayloads(ctx context.Context) ([]string, error) {
+	needed := map[string]bool{}
+	if p, err := payload.Embedded(); err == nil {
+		needed[p.Digest()] = true
+	}
+	engines, err := m.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range engines {
+		if e.Status != StatusStopped { // a stopped one starts again with the payload of its day
+			needed[e.Payload] = true
+		}
+	}
+	return payload.Prune(ctx, m.paths.Payload(), func(digest string) bool { return needed[digest] })
 }
 
 // Stop ends an engine that has a monitor of its own (`up`): its containers are stopped, its

@@ -117,6 +117,7 @@ type Info struct {
 	Socket  string          `json:"socket"`        // path of the Docker API's unix socket on this machine
 	Payload string          `json:"payload"`
 	Data    string          `json:"data"` // the data root on this machine
+	Log     string          `json:"log"`  // what its processes wrote; that of a kept engine outlives it
 	Monitor Process         `json:"monitor"`
 	Init    Process         `json:"init"`
 	Net     *network.Record `json:"network_state,omitempty"`

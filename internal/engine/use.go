@@ -32,9 +32,6 @@ func (m *Manager) Stats(ctx context.Context, ref string) (cgroup.Stats, error) {
 	return g.Stats()
 }
 
-// LogPath returns the file that holds what the engine's processes wrote.
-func (m *Manager) LogPath(info Info) string { return m.paths.Log(info.ID) }
-
 // Shell runs argv inside the namespaces of a running engine with this process's standard
 // streams, on a new terminal if tty is set, and returns its exit status.
 func (m *Manager) Shell(ctx context.Context, ref string, argv []string, tty bool) (int, error) {

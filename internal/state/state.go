@@ -9,7 +9,7 @@
 //	<run>/runtime/        the OCI runtime's own state
 //	<run>/network/        what the network drivers must put back
 //	<state>/payload/<digest>/
-//	<state>/engines/<id>/engine.json   only for an engine that is kept
+//	<state>/engines/<id>/engine.json log   only for an engine that is kept
 //	<state>/engines/<id>/data/         its data root
 //	<state>/trash/                     renamed data roots, being deleted
 package state
@@ -95,6 +95,7 @@ func (p Paths) Payload() string              { return filepath.Join(p.State, "pa
 func (p Paths) Trash() string                { return filepath.Join(p.State, "trash") }
 func (p Paths) StateEngines() string         { return filepath.Join(p.State, "engines") }
 func (p Paths) StateEngine(id string) string { return filepath.Join(p.StateEngines(), id) }
+func (p Paths) KeptLog(id string) string     { return filepath.Join(p.StateEngine(id), "log") }
 func (p Paths) KeptRecord(id string) string  { return filepath.Join(p.StateEngine(id), "engine.json") }
 func (p Paths) Data(id string) string        { return filepath.Join(p.StateEngine(id), "data") }
 

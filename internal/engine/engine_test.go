@@ -1,0 +1,287 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/berth-dev/berth/internal/linux"
+	"github.com/berth-dev/berth/internal/network"
+	"github.com/berth-dev/berth/internal/state"
+)
+
+// newManager returns a manager of directories of its own. No engine is started: what needs
+// root is tested with real engines, in test/.
+func newManager(t *testing.T) *Manager {
+	t.Helper()
+	m, err := New(Options{Paths: state.Paths{Run: filepath.Join(t.TempDir(), "r"), State: filepath.Join(t.TempDir(), "s")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.paths.Prepare(); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// put records an engine, whose lock is held until the returned function is called.
+func put(t *testing.T, m *Manager, info Info) (die func()) {
+	t.Helper()
+	if err := os.Mkdir(m.paths.Engine(info.ID), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := linux.TryLock(m.paths.Lock(info.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.save(&info); err != nil {
+		t.Fatal(err)
+	}
+	return func() { lock.Close() }
+}
+
+func TestStatusIsWhatTheLockSays(t *testing.T) {
+	m := newManager(t)
+	created := time.Now()
+	die := put(t, m, Info{ID: "aaaaaaaaaaaa", Name: "one", Status: StatusRunning, Created: created})
+	defer put(t, m, Info{ID: "bbbbbbbbbbbb", Name: "two", Status: StatusRunning, Created: created.Add(time.Second), Spec: Spec{Keep: true}})()
+	die()
+	if err := writeRecord(m.paths.KeptRecord("cccccccccccc"), &Info{ID: "cccccccccccc", Name: "three", Status: StatusRunning, Created: created.Add(time.Minute)}); err != nil {
+		t.Fatal(err)
+	}
+	all, err := m.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, i := range all {
+		got = append(got, fmt.Sprintf("%s %s", i.Name, i.Status))
+	}
+	if diff := cmp.Diff([]string{"one dead", "two running", "three stopped"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFind(t *testing.T) {
+	m := newManager(t)
+	for _, i := range []Info{{ID: "abcaaaaaaaaa", Name: "ci"}, {ID: "abcbbbbbbbbb", Name: "abca"}} {
+		defer put(t, m, i)()
+	}
+	for ref, want := range map[string]string{"ci": "abcaaaaaaaaa", "abcaaaaaaaaa": "abcaaaaaaaaa", "abcb": "abcbbbbbbbbb", "abca": "abcbbbbbbbbb"} {
+		if got, err := m.Find(t.Context(), ref); err != nil || got.ID != want {
+			t.Errorf("%s: %s, %v; want %s", ref, got.ID, err, want)
+		}
+	}
+	for _, ref := range []string{"", "abc", "x", "../x"} {
+		if _, err := m.Find(t.Context(), ref); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%q: %v", ref, err)
+		}
+	}
+}
+
+func TestValidate(t *testing.T) {
+	good := []Spec{{}, {Name: "ci-1_a.b", Isolation: IsolationRootful, ShareAs: ShareAsKeepID}, {Limits: Limits{Memory: 64 << 20, CPUs: 0.5, PIDs: 64}},
+		{Network: Network{MTU: 1400, Hosts: []Host{{"registry.test", HostGateway}, {"six.test", "fd00::1"}}}},
+		{Shares: []Share{{Path: "/home/me"}, {Path: "/tmp/x"}, {Path: "/root/x"}, {Path: "/usrlocal"}}},
+		{RegistryCAs: []RegistryCA{{Host: "r.test:5000"}, {Host: "[::1]:5000"}}}, {DaemonConfig: json.RawMessage(`{"debug":true}`)}}
+	for _, s := range good {
+		if err := s.validate(); err != nil {
+			t.Errorf("%+v: %v", s, err)
+		}
+	}
+	for want, s := range map[string][]Spec{
+		"name":            {{Name: "-x"}, {Name: "A"}, {Name: "a/b"}, {Name: strings.Repeat("a", 64)}},
+		"--isolation":     {{Isolation: "none"}},
+		"--share-as":      {{ShareAs: "me"}},
+		"--memory":        {{Limits: Limits{Memory: -1}}, {Limits: Limits{Memory: 4 << 20}}},
+		"--cpus":          {{Limits: Limits{CPUs: -1}}, {Limits: Limits{CPUs: 0.001}}},
+		"--pids":          {{Limits: Limits{PIDs: -1}}, {Limits: Limits{PIDs: 3}}},
+		"--net":           {{Network: Network{Driver: "bridge"}}},
+		"--mtu":           {{Network: Network{MTU: 100}}, {Network: Network{MTU: 70000}}},
+		"--add-host":      {{Network: Network{Hosts: []Host{{"a b", "1.2.3.4"}}}}, {Network: Network{Hosts: []Host{{"a", "1.2.3"}}}}, {Network: Network{Driver: NetworkNone, Hosts: []Host{{"a", HostGateway}}}}},
+		"--share":         {{Shares: []Share{{Path: "/"}}}, {Shares: []Share{{Path: "x"}}}, {Shares: []Share{{Path: "/a/../b"}}}, {Shares: []Share{{Path: "/proc"}}}, {Shares: []Share{{Path: "/usr/src"}}}, {Shares: []Share{{Path: "/var"}}}, {Shares: []Share{{Path: "/tmp"}}}, {Shares: []Share{{Path: "/a"}, {Path: "/a"}}}},
+		"--runtime":       {{Runtime: "crun"}},
+		"--registry-ca":   {{RegistryCAs: []RegistryCA{{Host: "../x"}}}, {RegistryCAs: []RegistryCA{{Host: "a/b"}}}, {RegistryCAs: []RegistryCA{{Host: ""}}}},
+		"--daemon-config": {{DaemonConfig: json.RawMessage(`[]`)}, {DaemonConfig: json.RawMessage(`{"hosts":[]}`)}, {DaemonConfig: json.RawMessage(`{"data-root":"/x"}`)}},
+	} {
+		for _, s := range s {
+			var e *SpecError
+			if err := s.validate(); !errors.As(err, &e) || e.Field != want || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%+v: %v; want one line on %s", s, err, want)
+			}
+		}
+	}
+}
+
+func TestShareProblemGuardsOwnDirectories(t *testing.T) {
+	m := newManager(t)
+	for _, path := range []string{m.paths.Run, m.paths.State, m.paths.Engines(), filepath.Dir(m.paths.State)} {
+		if m.ShareProblem(path) == "" {
+			t.Errorf("%s may be shared", path)
+		}
+	}
+	if p := m.ShareProblem("/home/me"); p != "" {
+		t.Error(p)
+	}
+}
+
+func TestDaemonConfig(t *testing.T) {
+	b, err := daemonConfig(&network.Record{MTU: 1400}, json.RawMessage(`{"log-level":"debug","firewall-backend":"iptables"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]any{"mtu": 1400.0, "log-level": "debug", "storage-driver": "overlayfs", "firewall-backend": "iptables"} {
+		if !cmp.Equal(got[key], want) {
+			t.Errorf("%s = %v, want %v", key, got[key], want)
+		}
+	}
+	for config, want := range map[string]string{string(b): "/usr/bin:/usr/sbin", `{"firewall-backend": "nftables"}`: "/usr/bin"} {
+		if got := daemonEnv([]byte(config))[0]; got != "PATH="+want {
+			t.Errorf("%s, want PATH=%s", got, want)
+		}
+	}
+}
+
+func TestHostsFile(t *testing.T) {
+	rec := &network.Record{HostIP: netip.MustParseAddr("198.18.0.2"), EngineIP: netip.MustParseAddr("198.18.0.3")}
+	got, err := hostsFile("ci", rec, []Host{{"r.test", HostGateway}, {"x.test", "10.0.0.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n198.18.0.3\tci\n198.18.0.2\thost.berth.internal\n198.18.0.2\tr.test\n10.0.0.1\tx.test\n"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestHostname(t *testing.T) {
+	for name, want := range map[string]string{"ci": "ci", "a_b": "a-b", "x.": "x"} {
+		if got := hostname(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestLogPump(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "log")
+	var notes []string
+	p, err := startLogPump(path, Owner{os.Getuid(), os.Getgid()}, r, func(s string) { notes = append(notes, s) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := `time="x" level=warning msg="harmless"
+time="x" level=error msg="Handler for POST /v1.56/containers/create returned error: error while creating mount source path '/srv/x': mkdir /srv/x: read-only file system"
+
+`
+	if _, err := w.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	p.wait()
+	if got, _ := os.ReadFile(path); string(got) != text {
+		t.Errorf("the log is %q", got)
+	}
+	if len(notes) != 1 || !strings.Contains(notes[0], "--share /srv/x") {
+		t.Errorf("notes: %q", notes)
+	}
+	if !strings.Contains(p.lastError(), "creating mount source path") {
+		t.Errorf("last error: %q", p.lastError())
+	}
+}
+
+func TestLogIsBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	f, err := openLog(path, Owner{os.Getuid(), os.Getgid()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &rotated{f: f, path: path, owner: Owner{os.Getuid(), os.Getgid()}}
+	line := []byte(strings.Repeat("x", 1<<20))
+	for range 3 * maxLog >> 20 {
+		if _, err := w.Write(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.close()
+	var total int64
+	for _, name := range []string{path, path + ".1"} {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += info.Size()
+	}
+	if total > 2*maxLog {
+		t.Errorf("the log takes %d bytes, more than %d", total, 2*maxLog)
+	}
+}
+
+func TestOutcomeKeepsTheErrorsIdentity(t *testing.T) {
+	for _, err := range []error{fmt.Errorf("%w: x", ErrNameTaken), ErrNotFound, ErrRunning} {
+		b, jsonErr := json.Marshal(newOutcome(err))
+		if jsonErr != nil {
+			t.Fatal(jsonErr)
+		}
+		var o outcome
+		if jsonErr := json.Unmarshal(b, &o); jsonErr != nil {
+			t.Fatal(jsonErr)
+		}
+		if got := o.err(); got.Error() != err.Error() || !errors.Is(got, errors.Unwrap(err)) && !errors.Is(got, err) {
+			t.Errorf("%v came back as %v", err, got)
+		}
+	}
+	var spec *SpecError
+	if err := newOutcome(&SpecError{"--mtu", "is 7"}).err(); !errors.As(err, &spec) || spec.Field != "--mtu" || spec.Problem != "is 7" {
+		t.Errorf("came back as %v", err)
+	}
+}
+
+func TestSweepAndOrphans(t *testing.T) {
+	m := newManager(t)
+	id := "dddddddddddd"
+	if err := os.MkdirAll(filepath.Join(m.paths.Data(id), "x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c, err := m.GC(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{id}, c.Engines); diff != "" {
+		t.Error(diff)
+	}
+	left, err := os.ReadDir(m.paths.Trash())
+	if err != nil || len(left) > 1 {
+		t.Errorf("trash: %v, %v", left, err)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	t.Setenv(EnvFault, "bundle:fail")
+	f := faultFromEnv()
+	if err := f.after("socket"); err != nil {
+		t.Error(err)
+	}
+	if err := f.after("bundle"); err == nil {
+		t.Error("the step did not fail")
+	}
+	names := StepNames()
+	if names[0] != "payload" || names[len(names)-1] != "undo-allocate" {
+		t.Errorf("steps: %v", names)
+	}
+}
