@@ -10,7 +10,6 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"github.com/spf13/cobra"
-
 )
 
 func (a *app) logsVerb() *cobra.Command {
