@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/berth-dev/berth/internal/cgroup"
+	"github.com/berth-dev/berth/internal/doctor"
 	"github.com/berth-dev/berth/internal/engine"
 	"github.com/berth-dev/berth/internal/payload"
 	"github.com/berth-dev/berth/internal/state"
@@ -44,12 +45,32 @@ type running interface {
 type manager struct{ *engine.Manager }
 
 func (m manager) Start(ctx context.Context, spec engine.Spec) (running, error) {
+	if err := preflight(); err != nil {
+		return nil, err
+	}
 	e, err := m.Manager.Start(ctx, spec)
 	if err != nil {
 		return nil, err // not e: a nil *Engine would be a running that is not nil
 	}
 	return e, nil
 }
+
+func (m manager) StartDetached(ctx context.Context, spec engine.Spec) (engine.Info, error) {
+	if err := preflight(); err != nil {
+		return engine.Info{}, err
+	}
+	return m.Manager.StartDetached(ctx, spec)
+}
+
+func (m manager) StartStopped(ctx context.Context, ref string) (engine.Info, error) {
+	if err := preflight(); err != nil {
+		return engine.Info{}, err
+	}
+	return m.Manager.StartStopped(ctx, ref)
+}
+
+// preflight says why no engine can run on this machine, before anything is made.
+func preflight() error { return doctor.Preflight(doctor.Cheap()) }
 
 // openEngines returns this machine's engines; only root may touch them.
 func openEngines(a *app) (engines, error) {
