@@ -131,7 +131,7 @@ func TestNetNone(t *testing.T) {
 	guard(t)
 	e := up(t, "offline", "--net", "none")
 	want(t, "a container", e.in(nil, "cat /greeting").stdout, "hello")
-	if r := e.in(nil, "timeout 3 wget -q -O - http://"+sandbox.InternetAddress+"/"); r.code == 0 {
+	if r := e.in([]string{"--init"}, "timeout 3 wget -q -O - http://"+sandbox.InternetAddress+"/"); r.code == 0 {
 		t.Errorf("it got out: %s", r)
 	}
 	links := berth(t, "exec", e.ID, "--", busybox, "ip", "link").stdout
@@ -168,7 +168,7 @@ func TestForwardPolicyDrop(t *testing.T) {
 			guard(t)
 			dropForwarded(t, test.user)
 			e := up(t, "behind")
-			r := e.in(nil, "timeout 3 wget -q -O - http://"+sandbox.InternetAddress+"/")
+			r := e.in([]string{"--init"}, "timeout 3 wget -q -O - http://"+sandbox.InternetAddress+"/")
 			if got := r.code == 0; got != test.user {
 				t.Errorf("got out: %v, want %v: %s", got, test.user, r)
 			}
