@@ -11,8 +11,8 @@ func (a *app) gcVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gc",
 		Short: "Remove what killed processes left behind",
-		Long: `Remove the engines whose monitor was killed, and wait until the data of removed ones is off
-the disk. Every command that changes something does the first by itself.`,
+		Long: `Remove the engines whose monitor was killed and the payloads of other versions of berth that
+no engine needs, and wait until the data of removed engines is off the disk. Every command that changes something does the first by itself.`,
 		Example: "  sudo berth gc",
 		Args:    atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -29,6 +29,11 @@ the disk. Every command that changes something does the first by itself.`,
 			}
 			for _, id := range got.Engines {
 				if _, err := fmt.Fprintf(a.Out, "removed engine %s\n", id); err != nil {
+					return err
+				}
+			}
+			for _, digest := range got.Payloads {
+				if _, err := fmt.Fprintf(a.Out, "removed payload %s\n", digest); err != nil {
 					return err
 				}
 			}

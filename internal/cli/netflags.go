@@ -9,9 +9,9 @@ import (
 	"github.com/berth-dev/berth/internal/engine"
 )
 
-// Bounds of an MTU in bytes: what every IPv4 link must carry (RFC 791), and the largest packet.
+// Bounds of an MTU in bytes: what every IPv6 link must carry (RFC 8200), and the largest packet.
 const (
-	minMTU = 576
+	minMTU = 1280
 	maxMTU = 65535
 )
 

@@ -108,7 +108,7 @@ func (c *Command) startError(err error) error {
 			e.Err = errors.New("the interpreter it names does not exist; check its first line")
 		}
 	case errors.Is(err, unix.ENOEXEC):
-		e.Err = errors.New("not a program for this machine; a script begins with #!")
+		e.Err = errors.New("not a program for this machine, nor a script with an interpreter in its first line")
 	case errors.Is(err, os.ErrPermission):
 		e.Err = errors.New("permission denied; check its mode and the mount's noexec option")
 	}
