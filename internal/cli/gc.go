@@ -12,7 +12,8 @@ func (a *app) gcVerb() *cobra.Command {
 		Use:   "gc",
 		Short: "Remove what killed processes left behind",
 		Long: `Remove the engines whose monitor was killed and the payloads of other versions of berth that
-no engine needs, and wait until the data of removed engines is off the disk. Every command that changes something does the first by itself.`,
+no engine needs, and wait until the data of removed engines is off the disk. Every command
+that changes something does the first by itself.`,
 		Example: "  sudo berth gc",
 		Args:    atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {

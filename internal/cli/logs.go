@@ -10,6 +10,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"github.com/spf13/cobra"
+
+	"github.com/berth-dev/berth/internal/state"
 )
 
 func (a *app) logsVerb() *cobra.Command {
@@ -53,7 +55,13 @@ func (a *app) logs(ctx context.Context, ref string, follow bool, tail int) error
 		_, err = io.Copy(a.Out, f)
 		return err
 	}
-	return followFile(ctx, a.Out, f)
+	paths, err := state.FromEnv()
+	if err != nil {
+		return err
+	}
+	l := &follower{out: a.Out, f: f, alive: paths.Engine(info.ID)}
+	defer func() { l.f.Close() }()
+	return l.follow(ctx)
 }
 
 // seekTail moves to the last lines of f; all of it when lines is negative.
@@ -62,7 +70,7 @@ func seekTail(f *os.File, lines int) error {
 		return nil
 	}
 	end, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
+	if err != nil || lines == 0 {
 		return err
 	}
 	const block = 32 << 10
@@ -87,30 +95,64 @@ func seekTail(f *os.File, lines int) error {
 	return err
 }
 
-// followFile copies f to out and goes on as it grows, until it is removed or ctx ends.
-func followFile(ctx context.Context, out io.Writer, f *os.File) error {
+// follower prints a log as it grows.
+type follower struct {
+	out   io.Writer
+	f     *os.File
+	alive string // a directory that exists for as long as the engine does
+}
+
+// follow returns when the engine has ended or ctx is cancelled.
+func (l *follower) follow(ctx context.Context) error {
 	watch, err := fsnotify.NewWatcher()
 	if err != nil {
-		return fmt.Errorf("watch %s: %w; raise fs.inotify.max_user_instances", f.Name(), err)
+		return fmt.Errorf("watch %s: %w; raise fs.inotify.max_user_instances", l.f.Name(), err)
 	}
 	defer watch.Close()
-	// The directory is watched, for a removed file that somebody holds open tells nothing.
-	if err := watch.Add(filepath.Dir(f.Name())); err != nil {
-		return fmt.Errorf("watch %s: %w; raise fs.inotify.max_user_watches", f.Name(), err)
+	// The log's directory is watched, for a file that begins anew or is removed.
+	for _, dir := range []string{filepath.Dir(l.f.Name()), filepath.Dir(l.alive)} {
+		if err := watch.Add(dir); err != nil {
+			return fmt.Errorf("watch %s: %w; raise fs.inotify.max_user_watches", dir, err)
+		}
 	}
 	for {
-		if _, err := io.Copy(out, f); err != nil {
+		// Looked at before the log is read: what was written before the end gets printed.
+		_, statErr := os.Stat(l.alive)
+		if err := l.read(); err != nil || errors.Is(statErr, os.ErrNotExist) {
 			return err
-		}
-		if _, err := os.Stat(f.Name()); errors.Is(err, os.ErrNotExist) {
-			return nil // its engine is gone
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case err := <-watch.Errors:
-			return fmt.Errorf("watch %s: %w", f.Name(), err)
+			return fmt.Errorf("watch %s: %w", l.f.Name(), err)
 		case <-watch.Events:
 		}
+	}
+}
+
+// read prints what is new, also in a new file of that name: a log that is full begins anew.
+func (l *follower) read() error {
+	for {
+		if _, err := io.Copy(l.out, l.f); err != nil {
+			return err
+		}
+		have, err := l.f.Stat()
+		if err != nil {
+			return err
+		}
+		now, err := os.Stat(l.f.Name())
+		if errors.Is(err, os.ErrNotExist) || err == nil && os.SameFile(have, now) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		next, err := os.Open(l.f.Name())
+		if err != nil {
+			return err
+		}
+		l.f.Close()
+		l.f = next
 	}
 }
