@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -119,7 +120,8 @@ func TestKeepID(t *testing.T) {
 func TestReadOnlyShare(t *testing.T) {
 	guard(t)
 	dir, more := workspace(t), workspace(t)
-	if err := os.WriteFile(filepath.Join(more, "file"), []byte("kept"), 0o666); err != nil {
+	// The user's own, so that nothing but the mount keeps the engine from writing.
+	if err := errors.Join(os.WriteFile(filepath.Join(more, "file"), []byte("kept"), 0o600), os.Chown(filepath.Join(more, "file"), sandbox.UserID, sandbox.UserID)); err != nil {
 		t.Fatal(err)
 	}
 	r := inWorkspace(t, dir, fmt.Sprintf(`

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// settings are what the environment says; the zero value of a field is its default.
+type settings struct {
+	Kernel string // KERNEL: a Debian package that is, or depends on, a kernel image
+	Cgroup string // CGROUP: v2, hybrid, v1
+	FS     string // FS: ext4, xfs, btrfs; of /var, where data roots are
+	Init   string // INIT: busybox, systemd
+	MiB    int    // MEM: the machine's memory
+	IPv6   bool   // IPV6: 0 or 1
+	Run    string // RUN: regular expression of tests, as for go test; empty: all
+	Skip   string // SKIP: the same of tests to leave out
+	Accel  string // ACCEL: kvm or tcg; empty: what works
+	Name   string // ENVIRONMENT: what the table calls the environment
+
+	Limit time.Duration // LIMIT: how long a machine may run
+	Repo  string        // the repository
+	Cache string        // its .cache/vm
+}
+
+func settingsFrom(env func(string) string) (settings, error) {
+	var problems []string
+	choice := func(name, fallback string, of ...string) string {
+		v := env(name)
+		if v == "" {
+			return fallback
+		}
+		if len(of) > 0 && !slices.Contains(of, v) {
+			problems = append(problems, fmt.Sprintf("%s=%s: want one of %s", name, v, strings.Join(of, ", ")))
+		}
+		return v
+	}
+	s := settings{
+		Kernel: choice("KERNEL", "linux-image-cloud-amd64"),
+		Cgroup: choice("CGROUP", "v2", "v2", "hybrid", "v1"),
+		FS:     choice("FS", "ext4", "ext4", "xfs", "btrfs"),
+		Init:   choice("INIT", "busybox", "busybox", "systemd"),
+		IPv6:   choice("IPV6", "1", "0", "1") == "1",
+		Run:    env("RUN"), Skip: env("SKIP"),
+		Accel: choice("ACCEL", "", "kvm", "tcg"),
+		Name:  env("ENVIRONMENT"),
+	}
+	var err error
+	if s.MiB, err = strconv.Atoi(choice("MEM", "4096")); err != nil || s.MiB < 512 {
+		problems = append(problems, "MEM: want MiB, 512 or more")
+	}
+	if s.Limit, err = time.ParseDuration(choice("LIMIT", "25m")); err != nil {
+		problems = append(problems, "LIMIT: want a duration such as 25m")
+	}
+	if len(problems) > 0 {
+		return s, fmt.Errorf("%s", strings.Join(problems, "; "))
+	}
+	if s.Repo, err = filepath.Abs(".."); err != nil { // go run starts in the module's directory
+		return s, err
+	}
+	s.Cache = filepath.Join(s.Repo, ".cache/vm")
+	return s, nil
+}
+
+// name is what the table calls the environment.
+func (s settings) name() string {
+	if s.Name != "" {
+		return s.Name
+	}
+	parts := []string{"vm", s.Cgroup, s.Init, s.FS}
+	if !s.IPv6 {
+		parts = append(parts, "ipv4")
+	}
+	if kind, ok := strings.CutPrefix(s.Kernel, "linux-image-"); ok && kind != "cloud-amd64" {
+		parts = append(parts, kind)
+	}
+	return strings.Join(parts, "-")
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/berth-dev/berth/test/vm/job"
+)
+
+// suite is a package whose tests run in the guest.
+type suite struct {
+	module string // directory of its module in the repository
+	dir    string // its directory in the module
+}
+
+// suites are run in this order.
+var suites = []suite{
+	{"", "internal/cgroup"},
+	{"", "internal/cgroup/leaf"},
+	{"", "internal/pid1"},
+	{"", "internal/network/veth"},
+	{"test", "leak"},
+	{"test", "sandbox"},
+	{"test", "integration"},
+}
+
+const module = "github.com/berth-dev/berth"
+
+func (u suite) path() string { return filepath.Join(u.module, u.dir) }
+
+// name is the binary's.
+func (u suite) name() string { return filepath.Base(u.dir) + ".test" }
+
+// makeWork makes the disk with berth, the test binaries and the job.
+func makeWork(ctx context.Context, s settings, image string, scale int) error {
+	tree := image + ".tree"
+	defer os.RemoveAll(tree)
+	if err := os.RemoveAll(tree); err != nil {
+		return err
+	}
+	for _, dir := range []string{"bin", ".cache/test", "test/probe"} {
+		if err := os.MkdirAll(filepath.Join(tree, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	program := os.Getenv("BERTH")
+	if program == "" {
+		program = filepath.Join(s.Repo, "bin/berth")
+	}
+	if err := link(program, filepath.Join(tree, "bin/berth")); err != nil {
+		return fmt.Errorf("%w; `make build` makes berth", err)
+	}
+	tests, err := compile(ctx, s, tree)
+	if err != nil {
+		return err
+	}
+	order := job.Job{
+		Cgroup: s.Cgroup, Init: s.Init, FS: s.FS, Tests: tests,
+		Env: []string{
+			"BERTH=" + job.Dir + "/bin/berth", "BERTH_TEST_BUSYBOX=/usr/bin/busybox", "BERTH_TEST_PROBE=" + job.Dir + "/bin/probe",
+			fmt.Sprintf("BERTH_TEST_SCALE=%d", scale), "BERTH_TEST_ENVIRONMENT=" + s.name(),
+		},
+	}
+	text, err := json.MarshalIndent(order, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(tree, job.File), text, 0o644); err != nil {
+		return err
+	}
+	if err := os.Symlink(dockerDir, filepath.Join(tree, ".cache/test/docker.io")); err != nil {
+		return err
+	}
+	return makeImage(ctx, image, tree, 16)
+}
+
+// link makes a file appear at another place without copying it, where possible.
+func link(from, to string) error {
+	if err := os.Link(from, to); err == nil {
+		return nil
+	}
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o755)
+}
+
+// compile builds the guest, the probe and the test binaries; a package without tests is
+// left out.
+func compile(ctx context.Context, s settings, tree string) ([]job.Test, error) {
+	say("compiling the tests")
+	test := filepath.Join(s.Repo, "test")
+	for from, to := range map[string]string{"./vm/guest": job.Guest, "./probe": "/bin/probe"} {
+		if err := golang(ctx, test, "build", "-trimpath", "-ldflags=-s -w", "-o", tree+to, from); err != nil {
+			return nil, err
+		}
+	}
+	var tests []job.Test
+	for _, u := range suites {
+		binary := filepath.Join(tree, "bin", u.name())
+		if err := golang(ctx, filepath.Join(s.Repo, u.module), "test", "-c", "-ldflags=-s -w", "-o", binary, "./"+u.dir); err != nil {
+			return nil, err
+		}
+		if _, err := os.Stat(binary); errors.Is(err, os.ErrNotExist) {
+			continue // no tests
+		}
+		if err := os.MkdirAll(filepath.Join(tree, u.path()), 0o755); err != nil {
+			return nil, err
+		}
+		args := []string{"-test.v=test2json", "-test.paniconexit0", "-test.timeout=0"}
+		if s.Run != "" {
+			args = append(args, "-test.run="+s.Run)
+		}
+		if s.Skip != "" {
+			args = append(args, "-test.skip="+s.Skip)
+		}
+		tests = append(tests, job.Test{
+			Package: module + "/" + u.path(), Binary: job.Dir + "/bin/" + u.name(), Dir: filepath.Join(job.Dir, u.path()), Args: args,
+		})
+	}
+	return tests, nil
+}
+
+// golang runs the go command for a static program.
+func golang(ctx context.Context, dir string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", "go"}, args...)...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go %s in %s: %w\n%s", args[0], dir, err, out)
+	}
+	return nil
+}
