@@ -8,6 +8,7 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/berth-dev/berth/internal/cgroup"
@@ -38,19 +39,53 @@ func (l *launch) allocate(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := os.Mkdir(l.m.paths.Engine(l.info.ID), 0o700); err != nil {
-			return fmt.Errorf("make the engine's directory: %w", err)
-		}
-		l.made = true
-		if l.lock, err = linux.TryLock(l.m.paths.Lock(l.info.ID)); err != nil {
-			return fmt.Errorf("lock the engine: %w", err)
-		}
 		l.info.Socket = l.m.paths.Socket(l.info.ID)
 		l.info.Data = l.m.paths.Data(l.info.ID)
 		if l.info.Log = l.m.paths.Log(l.info.ID); l.info.Spec.Keep {
 			l.info.Log = l.m.paths.KeptLog(l.info.ID)
 		}
-		return l.m.save(&l.info)
+		return l.publish()
+	})
+}
+
+// publish makes the engine's directory appear with its record in it and its lock held: one
+// without would be taken for a dead engine.
+func (l *launch) publish() error {
+	unborn := l.m.paths.Unborn(l.info.ID)
+	if err := os.Mkdir(unborn, 0o700); err != nil {
+		return fmt.Errorf("make the engine's directory: %w", err)
+	}
+	err := writeRecord(filepath.Join(unborn, filepath.Base(l.m.paths.Record(l.info.ID))), &l.info)
+	if err == nil {
+		l.lock, err = linux.TryLock(filepath.Join(unborn, filepath.Base(l.m.paths.Lock(l.info.ID))))
+	}
+	if err == nil {
+		err = os.Rename(unborn, l.m.paths.Engine(l.info.ID))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("make the engine's directory: %w", err), os.RemoveAll(unborn))
+	}
+	l.made = true
+	if l.info.Spec.Keep {
+		return writeRecord(l.m.paths.KeptRecord(l.info.ID), &l.info)
+	}
+	return nil
+}
+
+// removeUnborn removes what was left of engines whose monitor was killed while it made
+// their directory.
+func (m *Manager) removeUnborn(ctx context.Context) error {
+	left, err := filepath.Glob(m.paths.Unborn("*"))
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	return m.withAllocation(ctx, func() error {
+		// Nobody is at it now: what is still there is nobody's.
+		var errs []error
+		for _, dir := range left {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+		return errors.Join(errs...)
 	})
 }
 

@@ -109,7 +109,7 @@ func (m *Manager) Collect(ctx context.Context) (Collected, error) {
 	if err != nil {
 		return c, err
 	}
-	var errs []error
+	errs := []error{m.removeUnborn(ctx)}
 	for _, id := range ids {
 		taken, err := m.collect(ctx, id)
 		if err != nil {
@@ -123,7 +123,7 @@ func (m *Manager) Collect(ctx context.Context) (Collected, error) {
 
 func (m *Manager) collect(ctx context.Context, id string) (bool, error) {
 	info, err := m.read(id)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Status != StatusDead {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Status == StatusStopped {
 		return false, nil
 	}
 	if err != nil {
@@ -131,6 +131,10 @@ func (m *Manager) collect(ctx context.Context, id string) (bool, error) {
 		info = &Info{ID: id, Name: id}
 	}
 	lock, err := linux.TryLock(m.paths.Lock(id))
+	if errors.Is(err, linux.ErrLocked) && info.Monitor.PID != 0 && linux.Doomed(info.Monitor.PID, info.Monitor.StartTime) {
+		// It was killed this moment, and the kernel has not let go of all it had.
+		lock, err = linux.Lock(ctx, m.paths.Lock(id))
+	}
 	if errors.Is(err, linux.ErrLocked) {
 		return false, nil // its monitor, or another collector
 	}

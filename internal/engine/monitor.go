@@ -157,13 +157,13 @@ func (mon *monitor) reason() error {
 	defer mon.mu.Unlock()
 	switch e := mon.exited; {
 	case mon.ooms > 0:
-		return errors.New("the engine ended: the kernel killed it at its memory limit; give it more with --memory")
+		return errors.New("the engine has ended: the kernel killed it at its memory limit; give it more with --memory")
 	case e == nil:
-		return errors.New("the engine ended: its init was killed")
+		return errors.New("the engine has ended: its init was killed")
 	case e.Reason != "":
-		return fmt.Errorf("the engine could not start: %s", e.Reason)
+		return fmt.Errorf("the engine has ended: it could not start: %s", e.Reason)
 	default:
-		return fmt.Errorf("the engine's dockerd ended with status %d: %s", e.Code, mon.logs.lastError())
+		return fmt.Errorf("the engine has ended: its dockerd ended with status %d: %s", e.Code, mon.logs.lastError())
 	}
 }
 

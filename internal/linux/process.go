@@ -27,6 +27,34 @@ func StartTime(pid int) (uint64, error) {
 	return strconv.ParseUint(string(fields[19]), 10, 64)
 }
 
+// Doomed reports whether the process has ended or cannot do anything any more but end: it
+// is a zombie, or SIGKILL is pending for it (proc_pid_status(5)). What such a process holds
+// is about to be released.
+func Doomed(pid int, start uint64) bool {
+	if now, err := StartTime(pid); err != nil || now != start {
+		return true
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return true
+	}
+	const kill = 1 << (unix.SIGKILL - 1)
+	for line := range bytes.Lines(b) {
+		key, value, _ := bytes.Cut(bytes.TrimSpace(line), []byte(":\t"))
+		switch string(key) {
+		case "State":
+			if bytes.HasPrefix(value, []byte("Z")) || bytes.HasPrefix(value, []byte("X")) {
+				return true
+			}
+		case "SigPnd", "ShdPnd":
+			if mask, err := strconv.ParseUint(string(value), 16, 64); err == nil && mask&kill != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // PIDFD is a handle on one process that stays valid when its pid is used again (pidfd_open(2), Linux 5.3).
 type PIDFD struct{ f *os.File }
 
