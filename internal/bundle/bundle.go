@@ -6,6 +6,8 @@ package bundle
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -144,7 +146,9 @@ func mounts(c Config) []specs.Mount {
 
 func shares(c Config) []specs.Mount {
 	var out []specs.Mount
-	for _, s := range c.Shares {
+	// A directory before what is in it: else its mount would hide the other.
+	byPath := slices.SortedFunc(slices.Values(c.Shares), func(a, b Share) int { return strings.Compare(a.Path, b.Path) })
+	for _, s := range byPath {
 		mode := "rw"
 		if s.ReadOnly {
 			mode = "ro"

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/berth-dev/berth/internal/command"
+	"github.com/berth-dev/berth/internal/linux"
 )
 
 func (a *app) runVerb() *cobra.Command {
@@ -64,7 +64,7 @@ func (a *app) attend(ctx context.Context, e running, c call) error {
 		a.report(e.Close(closing))
 		return err
 	}
-	netns, err := command.Hold(e.NetNS())
+	netns, err := linux.Hold(e.NetNS())
 	if err != nil {
 		a.report(e.Close(closing))
 		return err
@@ -134,7 +134,7 @@ func (a *app) notes(e running) {
 
 // clear ends what the command left running in the network of the engine that is gone.
 func (a *app) clear(netns *os.File) {
-	n, err := command.KillLeft(netns)
+	n, err := linux.KillInside(netns)
 	if err != nil {
 		a.note("%v", err)
 	}

@@ -150,16 +150,3 @@ func TestAnotherUser(t *testing.T) {
 		t.Errorf("printed %q; want %q", out, want)
 	}
 }
-
-func TestKillLeftSparesOthers(t *testing.T) {
-	// A pipe is no process's network: nothing must be hit.
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	defer w.Close()
-	if n, err := KillLeft(r); n != 0 || err != nil {
-		t.Errorf("KillLeft = %d, %v", n, err)
-	}
-}

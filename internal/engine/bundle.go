@@ -17,9 +17,10 @@ import (
 	"github.com/berth-dev/berth/internal/linux"
 )
 
-// skeleton is the engine's own root: mount points, and the links of a merged /usr.
+// skeleton is the engine's own root: mount points, and the links of a merged /usr. There is
+// nothing else in it: a bind mount of, say, /home must fail and not mount an empty directory.
 var (
-	skeletonDirs  = []string{"dev", "etc", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr", "var/lib/docker"}
+	skeletonDirs  = []string{"dev", "etc", "proc", "root", "run", "sys", "tmp", "usr", "var/lib/docker"}
 	skeletonLinks = map[string]string{"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64", "var/run": "../run", "var/tmp": "../run/tmp"}
 )
 

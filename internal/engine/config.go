@@ -89,7 +89,12 @@ func daemonEnv(config []byte) []string {
 	if !bytes.Contains(config, []byte(`"firewall-backend": "nftables"`)) {
 		path += ":/usr/sbin"
 	}
-	return []string{"PATH=" + path, "HOME=/root", "TMPDIR=" + bundle.DataPath + "/tmp", "container=oci"}
+	return []string{
+		"PATH=" + path, "HOME=/root", "TMPDIR=" + bundle.DataPath + "/tmp", "container=oci",
+		// An engine is idle for most of its life: 2 MiB less of it, for no time that can be measured.
+		"GOGC=50",
+		"GLIBC_TUNABLES=glibc.malloc.trim_threshold=65536:glibc.malloc.top_pad=0:glibc.malloc.mmap_threshold=65536:glibc.malloc.arena_max=1",
+	}
 }
 
 // hostsFile is hosts(5) for the engine itself; containers ask the resolver.

@@ -19,13 +19,14 @@ import (
 
 	"github.com/berth-dev/berth/internal/cgroup"
 	"github.com/berth-dev/berth/internal/linux"
+	"github.com/berth-dev/berth/internal/payload"
 )
 
 // runtime is the OCI runtime that runs, or ran, the engine.
 func (m *Manager) runtime(info *Info) *runc.Runc {
 	command := info.Spec.Runtime
 	if command == "" {
-		command = filepath.Join(m.paths.Payload(), info.Payload, "rootfs/usr/bin/runc")
+		command = filepath.Join(payload.Dir(m.paths.Payload(), info.Payload), "rootfs/usr/bin/runc")
 	}
 	return &runc.Runc{
 		Command: command, Root: m.paths.Runtime(), Log: m.paths.RuntimeLog(info.ID), LogFormat: runc.JSON,

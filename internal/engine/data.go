@@ -40,20 +40,40 @@ func (m *Manager) dropData(_ context.Context, info *Info) error {
 	return nil
 }
 
-// patience is for how long the end of an engine waits for its data root to be deleted: a
-// small one is gone by then, a large one is left to a process of its own.
-const patience = 15 * time.Millisecond
+// A data root of at most this size is deleted at once; a larger one by a process of its own,
+// for the end of an engine must not take longer the more it holds.
+const (
+	smallEntries = 500
+	smallBytes   = 32 << 20
+)
 
-// sweepSoon deletes dir, and returns before that is done if it takes long.
 func (m *Manager) sweepSoon(dir string) error {
-	done := make(chan error, 1)
-	go func() { done <- os.RemoveAll(dir) }()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(patience):
-		return m.sweepDetached()
+	if small(dir) {
+		return os.RemoveAll(dir)
 	}
+	return m.sweepDetached()
+}
+
+// small looks at no more of dir than a small one has.
+func small(dir string) bool {
+	var entries int
+	var bytes int64
+	tooLarge := errors.New("too large")
+	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		bytes += info.Size()
+		if entries++; entries > smallEntries || bytes > smallBytes {
+			return tooLarge
+		}
+		return nil
+	})
+	return err == nil
 }
 
 // SweepVerb is the hidden verb that runs [Manager.Sweep] in a process of its own.

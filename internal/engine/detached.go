@@ -47,7 +47,7 @@ type outcome struct {
 // and returns when the Docker API can be used. Cancelling ctx before that undoes all.
 func (m *Manager) StartDetached(ctx context.Context, spec Spec) (Info, error) {
 	spec.Keep = true
-	if err := spec.validate(); err != nil {
+	if err := spec.Validate(); err != nil {
 		return Info{}, err
 	}
 	if _, err := m.Tree(ctx); err != nil { // here, where there is somebody to show progress to

@@ -93,7 +93,7 @@ func TestValidate(t *testing.T) {
 		{Shares: []Share{{Path: "/home/me"}, {Path: "/tmp/x"}, {Path: "/root/x"}, {Path: "/usrlocal"}}},
 		{RegistryCAs: []RegistryCA{{Host: "r.test:5000"}, {Host: "[::1]:5000"}}}, {DaemonConfig: json.RawMessage(`{"debug":true}`)}}
 	for _, s := range good {
-		if err := s.validate(); err != nil {
+		if err := s.Validate(); err != nil {
 			t.Errorf("%+v: %v", s, err)
 		}
 	}
@@ -114,7 +114,7 @@ func TestValidate(t *testing.T) {
 	} {
 		for _, s := range s {
 			var e *SpecError
-			if err := s.validate(); !errors.As(err, &e) || e.Field != want || strings.Contains(err.Error(), "\n") {
+			if err := s.Validate(); !errors.As(err, &e) || e.Field != want || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%+v: %v; want one line on %s", s, err, want)
 			}
 		}

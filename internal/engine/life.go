@@ -149,7 +149,7 @@ func (m *Manager) collect(ctx context.Context, id string) (bool, error) {
 		info = locked // as it was when its monitor ended
 	}
 	_, err = os.Stat(m.paths.KeptRecord(id))
-	return true, m.undo(ctx, info, err == nil)
+	return true, errors.Join(m.undo(ctx, info, err == nil), m.killLeft(info))
 }
 
 // collectOrphan throws away a data root that belongs to no engine: one that was killed

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/berth-dev/berth/internal/ids"
+	"github.com/berth-dev/berth/internal/linux"
 	"github.com/berth-dev/berth/internal/network"
 	"github.com/berth-dev/berth/internal/network/none"
 	"github.com/berth-dev/berth/internal/network/veth"
@@ -67,6 +68,12 @@ func (l *launch) attach(ctx context.Context) error {
 		return err
 	}
 	l.monitor.netns = netns
+	if _, l.info.NetNS.Inode, err = linux.Identity(netns); err != nil {
+		return err
+	}
+	if l.info.NetNS.Cookie, err = linux.NetNSCookie(netns); err != nil {
+		return fmt.Errorf("identify the engine's network namespace: %w", err)
+	}
 	if err := driver.Attach(ctx, *l.info.Net, netns); err != nil {
 		return fmt.Errorf("connect the engine's network: %w", err)
 	}
@@ -85,6 +92,21 @@ func (m *Manager) detach(ctx context.Context, info *Info) error {
 		return fmt.Errorf("take the engine's network away: %w", err)
 	}
 	return nil
+}
+
+// killLeft ends what is inside the network namespace of an engine whose monitor was killed:
+// what the command of `berth run` had started. A monitor that lives does this itself.
+func (m *Manager) killLeft(info *Info) error {
+	if info.NetNS == (NetNS{}) {
+		return nil
+	}
+	netns, err := linux.FindNetNS(info.NetNS.Inode, info.NetNS.Cookie)
+	if err != nil || netns == nil {
+		return err
+	}
+	defer netns.Close()
+	_, err = linux.KillInside(netns)
+	return err
 }
 
 // netns opens the network namespace of a running engine.

@@ -73,7 +73,7 @@ type launch struct {
 //
 // Errors: *[SpecError] for a setting that cannot be used, [ErrNameTaken], ctx's error.
 func (m *Manager) Start(ctx context.Context, spec Spec) (*Engine, error) {
-	if err := spec.validate(); err != nil {
+	if err := spec.Validate(); err != nil {
 		return nil, err
 	}
 	return m.start(ctx, &launch{m: m, info: Info{Spec: spec}})

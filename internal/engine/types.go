@@ -105,6 +105,12 @@ type Process struct {
 	StartTime uint64 `json:"start_time"` // clock ticks after boot (proc_pid_stat(5), field 22)
 }
 
+// NetNS identifies a network namespace for ever, as Process does a process.
+type NetNS struct {
+	Inode  uint64 `json:"inode"`
+	Cookie uint64 `json:"cookie"` // socket(7), SO_NETNS_COOKIE
+}
+
 // Info is an engine's record: what is stored in engine.json and shown by `berth inspect`.
 type Info struct {
 	ID      string          `json:"id"`
@@ -120,6 +126,7 @@ type Info struct {
 	Log     string          `json:"log"`  // what its processes wrote; that of a kept engine outlives it
 	Monitor Process         `json:"monitor"`
 	Init    Process         `json:"init"`
+	NetNS   NetNS           `json:"netns,omitzero"`
 	Net     *network.Record `json:"network_state,omitempty"`
 	// ShareUIDs and ShareGIDs are the ids that files in shares may have on disk for ids
 	// inside that are not the owner's.

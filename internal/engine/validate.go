@@ -18,8 +18,8 @@ const minMemory = 64 << 20
 // minPIDs is the least number of tasks that dockerd and one container come to.
 const minPIDs = 64
 
-// validate refuses what cannot work before anything is changed, and fills in defaults.
-func (s *Spec) validate() error {
+// Validate refuses what cannot work before anything is changed, and fills in defaults.
+func (s *Spec) Validate() error {
 	if s.Isolation == "" {
 		s.Isolation = IsolationUserNS
 	}

@@ -195,3 +195,40 @@ func TestSocketPair(t *testing.T) {
 	}
 	b.Close()
 }
+
+func TestKillInsideSparesOthers(t *testing.T) {
+	// A pipe is no process's network: nothing must be hit.
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if n, err := KillInside(r); n != 0 || err != nil {
+		t.Errorf("KillInside = %d, %v", n, err)
+	}
+}
+
+func TestFindNetNSKnowsNoOther(t *testing.T) {
+	if f, err := FindNetNS(1, 1); f != nil || err != nil {
+		t.Errorf("%v, %v", f, err)
+	}
+}
+
+func TestDoomed(t *testing.T) {
+	cmd, end := child(t)
+	start, err := StartTime(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if Doomed(cmd.Process.Pid, start) {
+		t.Error("a living process is doomed")
+	}
+	if !Doomed(cmd.Process.Pid, start+1) {
+		t.Error("a process that has ended, whose pid is in use again, is not")
+	}
+	end()
+	if !Doomed(cmd.Process.Pid, start) {
+		t.Error("a process that has ended is not")
+	}
+}

@@ -24,6 +24,9 @@ const tempPrefix = ".tmp-"
 // progress, which may be nil, is told how many bytes of how many are written; calls
 // do not overlap. When ctx ends, Extract stops and leaves nothing behind.
 func (p *Payload) Extract(ctx context.Context, dir string, progress func(done, total int64)) (*Tree, error) {
+	if p.installed != "" {
+		return &Tree{Dir: p.installed, Digest: p.digest}, nil
+	}
 	tree := &Tree{Dir: filepath.Join(dir, p.digest), Digest: p.digest}
 	if stampMatches(tree) {
 		return tree, nil

@@ -31,9 +31,10 @@ const digestLen = 32
 // Payload is the set of programs that one berth binary carries. It is safe for
 // concurrent use.
 type Payload struct {
-	fsys     fs.FS
-	digest   string
-	manifest func() (*Manifest, error)
+	fsys      fs.FS
+	digest    string
+	installed string // the directory of a tree that needs no extraction; empty for none
+	manifest  func() (*Manifest, error)
 }
 
 // Open returns the payload whose manifest.json and archives are in fsys. It hashes
