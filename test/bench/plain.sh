@@ -10,6 +10,7 @@ echo 1 >/proc/sys/net/ipv4/ip_forward
 mount -t tmpfs tmpfs "$root"
 cd "$root"
 mkdir usr proc sys dev run tmp etc opt certs var var/lib var/lib/docker root
+ln -s /run var/run
 for dir in bin sbin lib lib64; do ln -s usr/$dir $dir; done
 mount --bind "$payload/rootfs/usr" usr
 mount --bind "$containerd" opt
@@ -28,9 +29,17 @@ iptables | nftables)
 *)
 	cp "$kind" entrypoint
 	chmod 755 entrypoint
-	mkdir local
-	cp "$(command -v openssl)" local/ # the script makes certificates with it; its libraries are git's
-	export PATH=/local:$PATH
+	# The script makes certificates with openssl, which the payload does not have: bring the host's,
+	# with its libraries and loader apart from the payload's.
+	mkdir -p local/lib
+	openssl=$(command -v openssl)
+	cp "$openssl" local/openssl.real
+	cp $(ldd "$openssl" | grep -o '/[^ ]*') local/lib/
+	cp /etc/ssl/openssl.cnf local/
+	loader=$(ldd "$openssl" | grep -o '/[^ ]*/ld-[^ ]*' | tail -n 1)
+	printf '#!/bin/sh\nOPENSSL_CONF=/local/openssl.cnf exec /local/lib/%s --library-path /local/lib /local/openssl.real "$@"\n' "${loader##*/}" >local/openssl
+	chmod 755 local/openssl
+	export PATH=/local:$PATH DOCKER_TLS_CERTDIR=/certs # as the image has it
 	date +%s%N
-	exec chroot . /bin/sh /entrypoint dockerd >"$work/log" 2>&1 ;;
+	exec chroot . /bin/sh /entrypoint >"$work/log" 2>&1 ;;
 esac
