@@ -72,7 +72,7 @@ func Gather(ctx context.Context, s Sources) Facts {
 	f.User = s.User
 	f.StateDir = existing(s.StateDir)
 	if f.UID == 0 && !f.NoUserNS {
-		f.IDMap = tryIDMap(f.StateDir)
+		f.IDMap = TryIDMap(f.StateDir)
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(f.StateDir, &fs); err == nil {

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tryIDMap tries an idmapped mount of dir's file system, detached, so that nobody sees it
+// TryIDMap tries an idmapped mount of dir's file system, detached, so that nobody sees it
 // (mount_setattr(2)).
-func tryIDMap(dir string) error {
+func TryIDMap(dir string) error {
 	userns, err := foreignUserNS()
 	if err != nil {
 		return err

@@ -11,6 +11,9 @@
 //	<state>/payload/<digest>/
 //	<state>/engines/<id>/engine.json log   only for an engine that is kept
 //	<state>/engines/<id>/data/         its data root
+//	<state>/snapshots/<name>/<version>/manifest.json data/ layers/
+//	<state>/snapshots/<name>/last      the highest version there ever was
+//	<state>/snapshots/.new/<id>/       one being made; lock free: nobody is at it any more
 //	<state>/trash/                     renamed data roots, being deleted
 package state
 
@@ -99,6 +102,11 @@ func (p Paths) StateEngine(id string) string { return filepath.Join(p.StateEngin
 func (p Paths) KeptLog(id string) string     { return filepath.Join(p.StateEngine(id), "log") }
 func (p Paths) KeptRecord(id string) string  { return filepath.Join(p.StateEngine(id), "engine.json") }
 func (p Paths) Data(id string) string        { return filepath.Join(p.StateEngine(id), "data") }
+
+func (p Paths) Snapshots() string { return filepath.Join(p.State, "snapshots") }
+
+// Layers is where the layers of an engine's snapshots are mounted while its container is made.
+func (p Paths) Layers(id string) string { return filepath.Join(p.Engine(id), "layers") }
 
 // IDPattern is the form of an engine's id: twelve hexadecimal digits.
 var IDPattern = regexp.MustCompile(`^[0-9a-f]{12}$`)
