@@ -22,6 +22,7 @@ type Engine struct {
 	docker  string // path of the bundled docker CLI; empty where it is not known
 	binary  string
 	client  *client.Client
+	pulls   flights
 	process *process // nil for an engine that does not end with the handle
 
 	mu     sync.Mutex
@@ -173,7 +174,7 @@ func (e *Engine) Wait(ctx context.Context) error {
 func (e *Engine) waitForeign(ctx context.Context) error {
 	stream, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events := e.client.Events(stream, client.EventsListOptions{Since: "0", Until: ""})
+	events := e.client.Events(stream, client.EventsListOptions{})
 	for {
 		select {
 		case <-events.Messages:

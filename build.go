@@ -1,0 +1,267 @@
+package berth
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// BuildOption changes how [Engine.Build] builds.
+type BuildOption func(*build)
+
+type build struct {
+	tags, args, secrets []string
+	env                 []string
+	dockerfile          string
+	target              string
+	noCache             bool
+	context             io.Reader
+	transfer            []TransferOption
+}
+
+// WithTag gives the image that is built a name; several do so several times.
+func WithTag(ref string) BuildOption { return func(b *build) { b.tags = append(b.tags, ref) } }
+
+// WithDockerfile says which file has the instructions, relative to the context. The
+// default is Dockerfile.
+func WithDockerfile(path string) BuildOption { return func(b *build) { b.dockerfile = path } }
+
+// WithTarget builds one stage of several.
+func WithTarget(stage string) BuildOption { return func(b *build) { b.target = stage } }
+
+// WithBuildArg sets an ARG.
+func WithBuildArg(name, value string) BuildOption {
+	return func(b *build) { b.args = append(b.args, name+"="+value) }
+}
+
+// WithSecret gives RUN --mount=type=secret,id=… a secret. It is in no layer, on no command
+// line and in no file of this machine.
+func WithSecret(id string, value []byte) BuildOption {
+	return func(b *build) {
+		variable := fmt.Sprintf("BERTH_BUILD_SECRET_%d", len(b.secrets))
+		b.secrets = append(b.secrets, "id="+id+",env="+variable)
+		b.env = append(b.env, variable+"="+string(value))
+	}
+}
+
+// WithNoCache builds every step anew.
+func WithNoCache() BuildOption { return func(b *build) { b.noCache = true } }
+
+// WithContextTar takes the context from a tar archive, compressed or not; the context that
+// [Engine.Build] is given must be "-" then.
+func WithContextTar(r io.Reader) BuildOption { return func(b *build) { b.context = r } }
+
+// WithTransfer is for [WithPlatform], [WithProgress] and [WithProgressTo] of a build.
+func WithTransfer(opts ...TransferOption) BuildOption {
+	return func(b *build) { b.transfer = append(b.transfer, opts...) }
+}
+
+// BuildError says which step of a build failed, with what it printed.
+type BuildError struct {
+	Step   string // the instruction
+	Reason string
+	Output string // the last lines that the step printed
+}
+
+// Error is one line.
+func (e *BuildError) Error() string {
+	s := "build"
+	if e.Step != "" {
+		s += " " + e.Step
+	}
+	s += ": " + oneLine(e.Reason)
+	if e.Output != "" {
+		s += ": " + oneLine(e.Output)
+	}
+	return s
+}
+
+// Build builds an image with BuildKit from a directory of this machine, the URL of a git
+// repository, or a tar archive ([WithContextTar]). Credentials for base images are those
+// of the Docker configuration. Cancelling ctx ends the build.
+//
+// Errors: [*BuildError] when a step fails; those of [Engine.Pull] for base images;
+// [ErrNotFound] for a context or Dockerfile that does not exist.
+func (e *Engine) Build(ctx context.Context, source string, opts ...BuildOption) (Image, error) {
+	var b build
+	for _, opt := range opts {
+		opt(&b)
+	}
+	t := newTransfer(b.transfer)
+	if (source == "-") != (b.context != nil) {
+		return Image{}, &Error{Op: "build", Subject: source, Kind: ErrInvalid, Reason: "invalid argument: the context - goes with berth.WithContextTar, and nothing else does"}
+	}
+	docker, err := e.dockerCLI()
+	if err != nil {
+		return Image{}, err
+	}
+	tmp, err := os.MkdirTemp("", "berth-build-")
+	if err != nil {
+		return Image{}, err
+	}
+	defer os.RemoveAll(tmp)
+	if dir, err := os.Stat(source); err == nil && dir.IsDir() && b.dockerfile != "" && !filepath.IsAbs(b.dockerfile) {
+		b.dockerfile = filepath.Join(source, b.dockerfile)
+	}
+	iid := filepath.Join(tmp, "iid")
+	cmd := exec.CommandContext(ctx, docker, append(b.flags(&t, iid), source)...)
+	cmd.Env = slices.Concat(os.Environ(), e.Env(), b.env, []string{"BUILDX_BUILDER=default", "BUILDX_CONFIG=" + tmp})
+	cmd.Stdin = b.context
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that it tells BuildKit
+	cmd.WaitDelay = 5 * time.Second
+	if err := t.follow(cmd); err != nil {
+		return Image{}, buildError(ctx, source, err)
+	}
+	id, err := os.ReadFile(iid)
+	if err != nil {
+		return Image{}, &Error{Op: "build", Subject: source, Reason: "no image came of it", Err: err}
+	}
+	return e.image(ctx, "build", string(id), "")
+}
+
+func (e *Engine) dockerCLI() (string, error) {
+	if e.docker != "" {
+		return e.docker, nil
+	}
+	path, err := exec.LookPath("docker") // of `berth run`, first on PATH
+	if err != nil {
+		return "", &Error{Op: "build", Kind: ErrNoBinary, Reason: "no docker program on PATH; use `berth run`, or berth.Attach", Err: err}
+	}
+	return path, nil
+}
+
+func (b *build) flags(t *transfer, iid string) []string {
+	args := []string{"buildx", "build", "--load", "--progress=rawjson", "--iidfile=" + iid}
+	add := func(flag string, values ...string) {
+		for _, v := range values {
+			if v != "" {
+				args = append(args, flag+"="+v)
+			}
+		}
+	}
+	add("--tag", b.tags...)
+	add("--build-arg", b.args...)
+	add("--secret", b.secrets...)
+	add("--file", b.dockerfile)
+	add("--target", b.target)
+	add("--platform", t.platform)
+	if b.noCache {
+		args = append(args, "--no-cache")
+	}
+	return args
+}
+
+// solve is a line of BuildKit's progress in JSON (its SolveStatus).
+type solve struct {
+	Vertexes []struct {
+		Digest    string     `json:"digest"`
+		Name      string     `json:"name"`
+		Started   *time.Time `json:"started"`
+		Completed *time.Time `json:"completed"`
+		Cached    bool       `json:"cached"`
+		Error     string     `json:"error"`
+	} `json:"vertexes"`
+	Statuses []struct {
+		ID      string `json:"id"`
+		Current int64  `json:"current"`
+		Total   int64  `json:"total"`
+	} `json:"statuses"`
+	Logs []struct {
+		Vertex string `json:"vertex"`
+		Data   []byte `json:"data"`
+	} `json:"logs"`
+}
+
+// progress of one build, as BuildKit tells it.
+type buildLog struct {
+	tell   func(Progress)
+	names  map[string]string
+	output map[string][]byte // the end of what each step printed
+	failed *BuildError
+	plain  string // the last line that was no JSON
+}
+
+const keptOutput = 4 << 10 // bytes of a step's output that an error holds
+
+// follow runs a build and tells its progress. It returns a *BuildError when a step failed.
+func (t *transfer) follow(cmd *exec.Cmd) error {
+	tell, done := t.listener()
+	defer done()
+	out, err := cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	l := &buildLog{tell: tell, names: map[string]string{}, output: map[string][]byte{}}
+	r := bufio.NewReader(out)
+	for {
+		line, err := r.ReadBytes('\n')
+		l.line(bytes.TrimSpace(line))
+		if err != nil {
+			break
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		if l.failed == nil {
+			return fmt.Errorf("%s (%w)", strings.TrimPrefix(l.plain, "ERROR: "), err)
+		}
+		return l.failed
+	}
+	return nil
+}
+
+func (l *buildLog) line(line []byte) {
+	if len(line) == 0 {
+		return
+	}
+	var s solve
+	if err := json.Unmarshal(line, &s); err != nil {
+		l.plain = string(line)
+		return
+	}
+	for _, v := range s.Vertexes {
+		l.names[v.Digest] = v.Name
+		switch {
+		case v.Error != "" && !strings.Contains(v.Error, "context canceled"):
+			l.failed = &BuildError{Step: v.Name, Reason: v.Error, Output: string(l.output[v.Digest])}
+			l.tell(Progress{ID: v.Name, Status: v.Error})
+		case v.Cached:
+			l.tell(Progress{ID: v.Name, Status: "Cached"})
+		case v.Completed != nil:
+			l.tell(Progress{ID: v.Name, Status: "Done"})
+		case v.Started != nil:
+			l.tell(Progress{ID: v.Name, Status: "Running"})
+		}
+	}
+	for _, st := range s.Statuses {
+		l.tell(Progress{ID: st.ID, Status: "Transferring", Current: st.Current, Total: st.Total})
+	}
+	for _, log := range s.Logs {
+		kept := append(l.output[log.Vertex], log.Data...)
+		l.output[log.Vertex] = kept[max(0, len(kept)-keptOutput):]
+		l.tell(Progress{ID: l.names[log.Vertex], Text: string(log.Data)})
+	}
+}
+
+// buildError keeps a failed step as it is; what failed around the steps is told as a pull's.
+func buildError(ctx context.Context, source string, err error) error {
+	failed, ok := err.(*BuildError)
+	if !ok || ctx.Err() != nil {
+		return wrap(ctx, "build", source, err)
+	}
+	if strings.Contains(failed.Step, "load metadata for") || strings.HasPrefix(failed.Step, "[internal]") {
+		return &Error{Op: "build", Subject: source, Kind: kindOf(failed), Reason: failed.Reason, Err: failed}
+	}
+	return failed
+}
