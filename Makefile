@@ -20,7 +20,7 @@ sudo := $(if $(filter 0,$(shell id -u)),,-exec "sudo -E")
 export BERTH := $(CURDIR)/bin/berth
 export GOWORK := off
 
-.PHONY: help deps payload build sbom test test-unit test-integration check demo bench clean distclean
+.PHONY: help deps payload build image sbom test test-unit test-integration check demo bench clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 20
@@ -32,9 +32,14 @@ payload: deps ## build the upstream programs that berth carries; only what chang
 	@$(GO) run ./hack/payload
 
 build: payload ## build bin/berth
+	@CGO_ENABLED=0 $(GO) build -tags nopayload -trimpath -buildvcs=false -ldflags '$(ldflags)' -o .cache/image/berth ./cmd/berth
+	@gzip -9 -n -c .cache/image/berth > .cache/image/berth.gz && (cmp -s .cache/image/berth.gz internal/image/files/berth.gz || cp .cache/image/berth.gz internal/image/files/berth.gz)
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(ldflags)' -o bin/berth ./cmd/berth
 	@size=$$(stat -c %s bin/berth); echo "bin/berth $(VERSION): $$((size / 1000000)) MB"; \
 	if [ $$size -gt 120000000 ]; then echo "bin/berth is larger than the 120 MB that docs promise" >&2; exit 1; fi
+
+image: build ## make the container image that replaces docker:dind: bin/berth-image.tar (root)
+	@$(if $(filter 0,$(shell id -u)),,sudo -E )bin/berth image build -o bin/berth-image.tar
 
 sbom: build ## list every program, library and Go module in bin/berth: bin/berth.cdx.json
 	@$(GO) run ./hack/payload sbom -berth bin/berth -o bin/berth.cdx.json

@@ -33,6 +33,7 @@ const digestLen = 32
 type Payload struct {
 	fsys      fs.FS
 	digest    string
+	raw       []byte
 	installed string // the directory of a tree that needs no extraction; empty for none
 	manifest  func() (*Manifest, error)
 }
@@ -52,6 +53,7 @@ func Open(fsys fs.FS) (*Payload, error) {
 	return &Payload{
 		fsys:     fsys,
 		digest:   hex.EncodeToString(sum[:])[:digestLen],
+		raw:      raw,
 		manifest: sync.OnceValues(func() (*Manifest, error) { return ParseManifest(raw) }),
 	}, nil
 }
@@ -62,6 +64,9 @@ func (p *Payload) Digest() string { return p.digest }
 
 // Manifest returns the parsed manifest, which the caller must not change.
 func (p *Payload) Manifest() (*Manifest, error) { return p.manifest() }
+
+// RawManifest returns the manifest as the digest was taken of it; it must not be changed.
+func (p *Payload) RawManifest() []byte { return p.raw }
 
 // Components lists the payload's components in the manifest's order.
 func (p *Payload) Components() ([]Component, error) {

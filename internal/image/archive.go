@@ -1,0 +1,143 @@
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// saved is an entry of manifest.json, which `docker save` writes.
+type saved struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
+// archive is an image's archive in the making.
+type archive struct {
+	*layerWriter
+	ctx context.Context
+}
+
+func writeArchive(ctx context.Context, w io.Writer, o Options, img v1.Image) error {
+	tag, err := name.NewTag(o.Name)
+	if err != nil {
+		return fmt.Errorf("image name %q: %w", o.Name, err)
+	}
+	a := &archive{&layerWriter{tar: tar.NewWriter(w), created: o.Created, count: func(int) {}}, ctx}
+	if err := a.fill(tag, o, img); err != nil {
+		return fmt.Errorf("write the image's archive: %w", err)
+	}
+	return a.tar.Close()
+}
+
+func (a *archive) fill(tag name.Tag, o Options, img v1.Image) error {
+	for _, d := range []string{"blobs", "blobs/sha256"} {
+		if err := a.write(dir(d, 0o755), nil); err != nil {
+			return err
+		}
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		return err
+	}
+	manifest, err := img.RawManifest()
+	if err != nil {
+		return err
+	}
+	configDigest, err := img.ConfigName()
+	if err != nil {
+		return err
+	}
+	config, err := img.RawConfigFile()
+	if err != nil {
+		return err
+	}
+	entry := saved{Config: blob(configDigest), RepoTags: []string{familiar(tag)}}
+	if err := a.file(blob(digest), manifest); err != nil {
+		return err
+	}
+	if err := a.file(blob(configDigest), config); err != nil {
+		return err
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return err
+	}
+	for _, layer := range layers {
+		file, err := a.layer(layer)
+		if err != nil {
+			return err
+		}
+		entry.Layers = append(entry.Layers, file)
+	}
+	if err := a.json("manifest.json", []saved{entry}); err != nil {
+		return err
+	}
+	if err := a.json("oci-layout", map[string]string{"imageLayoutVersion": "1.0.0"}); err != nil {
+		return err
+	}
+	platformOS, arch, _ := strings.Cut(o.Platform, "/")
+	return a.json("index.json", v1.IndexManifest{
+		SchemaVersion: 2, MediaType: types.OCIImageIndex,
+		Manifests: []v1.Descriptor{{
+			MediaType: types.OCIManifestSchema1, Digest: digest, Size: int64(len(manifest)),
+			Platform: &v1.Platform{OS: platformOS, Architecture: arch},
+			// What containerd and Docker 29 name an imported image after.
+			Annotations: map[string]string{"io.containerd.image.name": tag.Name(), "org.opencontainers.image.ref.name": tag.TagStr()},
+		}},
+	})
+}
+
+// familiar is the name as docker shows it: without the parts that go without saying.
+func familiar(tag name.Tag) string {
+	repo := strings.TrimPrefix(tag.Repository.Name(), name.DefaultRegistry+"/")
+	return strings.TrimPrefix(repo, "library/") + ":" + tag.TagStr()
+}
+
+func blob(h v1.Hash) string { return "blobs/" + h.Algorithm + "/" + h.Hex }
+
+func (a *archive) layer(layer v1.Layer) (string, error) {
+	digest, err := layer.Digest()
+	if err != nil {
+		return "", err
+	}
+	size, err := layer.Size()
+	if err != nil {
+		return "", err
+	}
+	content, err := layer.Compressed()
+	if err != nil {
+		return "", err
+	}
+	defer content.Close()
+	if err := a.header(&tar.Header{Typeflag: tar.TypeReg, Name: blob(digest), Mode: 0o644, Size: size}); err != nil {
+		return "", err
+	}
+	if _, err := io.Copy(a.tar, content); err != nil {
+		return "", err
+	}
+	return blob(digest), a.ctx.Err()
+}
+
+func (a *archive) file(name string, data []byte) error {
+	return a.write(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(data))}, data)
+}
+
+func (a *archive) json(name string, v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	return a.file(name, b.Bytes())
+}
