@@ -18,9 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Parent is the group that holds the groups of all engines.
-const Parent = "/berth"
-
 // Group is one engine's control group in all hierarchies.
 type Group struct {
 	path string
@@ -116,9 +113,9 @@ func (g *Group) PIDs() ([]int, error) {
 // A group that does not exist is no error.
 func (g *Group) Remove() error { return g.m.Destroy() }
 
-// RemoveParent removes the group that holds all engines' groups, if it is empty.
-func RemoveParent() error {
-	g, err := Open(Parent)
+// RemoveEmpty removes the group at path, which may hold other groups: then it stays.
+func RemoveEmpty(path string) error {
+	g, err := Open(path)
 	if err != nil {
 		return err
 	}

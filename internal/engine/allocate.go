@@ -129,6 +129,6 @@ func (m *Manager) release(ctx context.Context, info *Info) error {
 		if err != nil || len(left) > 0 {
 			return err
 		}
-		return cgroup.RemoveParent()
+		return cgroup.RemoveEmpty(m.paths.Cgroup())
 	})
 }

@@ -99,7 +99,7 @@ func (l *launch) bundleConfig(root string) (bundle.Config, error) {
 	spec := l.info.Spec
 	c := bundle.Config{
 		Hostname: hostname(l.info.Name), Rootfs: root, Usr: filepath.Join(l.tree.Rootfs(), "usr"), Data: l.info.Data,
-		Cgroup: l.info.cgroup(), Memory: spec.Limits.Memory, CPUs: spec.Limits.CPUs, PIDs: spec.Limits.PIDs,
+		Cgroup: l.m.cgroup(&l.info), Memory: spec.Limits.Memory, CPUs: spec.Limits.CPUs, PIDs: spec.Limits.PIDs,
 		Swap: spec.Limits.Memory > 0 && cgroup.SwapLimit(), Volatile: !spec.Keep,
 	}
 	if l.info.IDs != nil {
@@ -146,7 +146,7 @@ func capabilities(userns bool) ([]string, error) {
 // hostname turns an engine's name into a host name (RFC 1123 knows no underscore).
 func hostname(name string) string { return strings.Trim(strings.ReplaceAll(name, "_", "-"), "-.") }
 
-func (i *Info) cgroup() string { return cgroup.Parent + "/" + i.ID }
+func (m *Manager) cgroup(info *Info) string { return m.paths.Cgroup() + "/" + info.ID }
 
 // identifyShares checks that what is to be shared is what was agreed on, and remembers what it is.
 func (l *launch) identifyShares() ([]bundle.Share, error) {

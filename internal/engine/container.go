@@ -6,10 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,15 +33,6 @@ func (m *Manager) runtime(info *Info) *runc.Runc {
 		PdeathSignal: syscall.SIGKILL, // a half-made container is no use to anybody
 	}
 }
-
-// inherited gives the container's first process its standard streams and nothing else.
-type inherited struct{ out *os.File }
-
-func (inherited) Close() error          { return nil }
-func (inherited) Stdin() io.WriteCloser { return nil }
-func (inherited) Stdout() io.ReadCloser { return nil }
-func (inherited) Stderr() io.ReadCloser { return nil }
-func (i inherited) Set(cmd *exec.Cmd)   { cmd.Stdout, cmd.Stderr = i.out, i.out }
 
 // runContainer has the OCI runtime make the engine's namespaces and start init in them,
 // which then waits for the monitor's start message.
@@ -68,10 +59,7 @@ func (l *launch) runContainer(ctx context.Context) error {
 		return err
 	}
 	pidFile := l.m.paths.PIDFile(l.info.ID)
-	_, err = l.m.runtime(&l.info).Run(ctx, l.info.ID, l.m.paths.Engine(l.info.ID), &runc.CreateOpts{
-		IO: inherited{logWriter}, PidFile: pidFile, Detach: true, ExtraFiles: []*os.File{theirs, listener},
-	})
-	if err != nil {
+	if err := l.createContainer(ctx, pidFile, logWriter, theirs, listener); err != nil {
 		return fmt.Errorf("start the engine's container: %s", runtimeReason(l.m.paths.RuntimeLog(l.info.ID), err))
 	}
 	if l.info.Init, err = processFromFile(pidFile); err != nil {
@@ -81,6 +69,25 @@ func (l *launch) runContainer(ctx context.Context) error {
 		return err
 	}
 	return l.m.save(&l.info)
+}
+
+// createContainer runs the OCI runtime. The container's first process inherits the log as
+// its standard output and error, and the files from number 3 on (--preserve-fds, which
+// runc, crun and others have in common); nothing else.
+func (l *launch) createContainer(ctx context.Context, pidFile string, log *os.File, files ...*os.File) error {
+	r := l.m.runtime(&l.info)
+	cmd := exec.CommandContext(ctx, r.Command,
+		"--root", r.Root, "--log", r.Log, "--log-format", string(r.LogFormat),
+		"run", "--bundle", l.m.paths.Engine(l.info.ID), "--pid-file", pidFile, "--detach",
+		"--preserve-fds", strconv.Itoa(len(files)), l.info.ID)
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, files
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: r.PdeathSignal}
+	var shares []linux.Restricted
+	for _, s := range l.info.Spec.Shares {
+		shares = append(shares, linux.Restricted{Path: s.Path, ReadOnly: s.ReadOnly})
+	}
+	slices.SortFunc(shares, func(a, b linux.Restricted) int { return strings.Compare(a.Path, b.Path) })
+	return linux.WithRestricted(shares, cmd.Run)
 }
 
 func processFromFile(path string) (Process, error) {
@@ -113,7 +120,7 @@ func runtimeReason(log string, err error) string {
 }
 
 func (l *launch) delegate(context.Context) error {
-	g, err := cgroup.Open(l.info.cgroup())
+	g, err := cgroup.Open(l.m.cgroup(&l.info))
 	if err != nil {
 		return err
 	}
@@ -161,7 +168,7 @@ func (m *Manager) deleteContainer(ctx context.Context, info *Info) error {
 
 // killStragglers ends what is left in the engine's cgroup: every process there is the engine's.
 func (m *Manager) killStragglers(ctx context.Context, info *Info) error {
-	g, err := cgroup.Open(info.cgroup())
+	g, err := cgroup.Open(m.cgroup(info))
 	if err != nil {
 		return err
 	}
@@ -199,7 +206,7 @@ func (p Process) kill(ctx context.Context) error {
 }
 
 func (m *Manager) removeCgroup(info *Info) error {
-	g, err := cgroup.Open(info.cgroup())
+	g, err := cgroup.Open(m.cgroup(info))
 	if err != nil {
 		return err
 	}

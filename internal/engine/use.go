@@ -25,7 +25,7 @@ func (m *Manager) Stats(ctx context.Context, ref string) (cgroup.Stats, error) {
 	if err != nil {
 		return cgroup.Stats{}, err
 	}
-	g, err := cgroup.Open(info.cgroup())
+	g, err := cgroup.Open(m.cgroup(&info))
 	if err != nil {
 		return cgroup.Stats{}, err
 	}

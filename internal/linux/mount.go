@@ -2,48 +2,58 @@ package linux
 
 import (
 	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
 
-// BindReadOnly makes the directory source appear at target, read-only, without set-user-id
-// programs and devices, and apart from all propagation. A mount namespace that is made
-// with a user namespace of its own gets these restrictions locked: nobody in it can lift
-// them (mount_namespaces(7), "Restrictions on mount namespaces").
-func BindReadOnly(source, target string) error {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
-	if err != nil {
-		return &os.PathError{Op: "open_tree", Path: source, Err: err}
-	}
-	defer unix.Close(fd)
-	attr := unix.MountAttr{
-		Attr_set:    unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV,
-		Propagation: unix.MS_PRIVATE,
-	}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
-		return &os.PathError{Op: "mount_setattr", Path: source, Err: err}
-	}
-	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return &os.PathError{Op: "move_mount", Path: target, Err: err}
-	}
-	return nil
+// Restricted is a path whose mount is to have bounds that a user namespace cannot lift.
+type Restricted struct {
+	Path     string
+	ReadOnly bool
 }
 
-// Unmount takes what is mounted at path away, also while it is in use elsewhere. It is
-// content when nothing is mounted there, or nothing is there at all.
-func Unmount(path string) error {
-	err := retry(func() error { return unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) })
-	if err == unix.EINVAL || err == unix.ENOENT {
-		return nil
-	}
-	if err != nil {
-		return &os.PathError{Op: "umount2", Path: path, Err: err}
-	}
-	return nil
+// WithRestricted runs f on a thread with a mount namespace of its own, in which each path
+// is a mount without devices and set-user-id bits and, where asked, read-only. What a
+// process that f starts copies from there into a mount namespace of a new user namespace
+// keeps these bounds for good (mount_namespaces(7), "Restrictions on mount namespaces");
+// bounds set later, by that user namespace itself, could be lifted by it as well.
+//
+// The namespace ends with f; the caller's is not touched.
+func WithRestricted(paths []Restricted, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread must not be used for anything else
+		done <- func() error {
+			if len(paths) > 0 {
+				if err := restrict(paths); err != nil {
+					return err
+				}
+			}
+			return f()
+		}()
+	}()
+	return <-done
 }
 
-// SyncFS writes out everything that the file system of the open file has not written yet
-// (syncfs(2)).
-func SyncFS(f *os.File) error {
-	return os.NewSyscallError("syncfs", retry(func() error { return unix.Syncfs(int(f.Fd())) }))
+func restrict(paths []Restricted) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return &os.PathError{Op: "make mounts private", Path: "/", Err: err}
+	}
+	for _, p := range paths {
+		if err := unix.Mount(p.Path, p.Path, "", unix.MS_BIND, ""); err != nil {
+			return &os.PathError{Op: "mount", Path: p.Path, Err: err}
+		}
+		flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND | unix.MS_NOSUID | unix.MS_NODEV)
+		if p.ReadOnly {
+			flags |= unix.MS_RDONLY
+		}
+		if err := unix.Mount("", p.Path, "", flags, ""); err != nil {
+			return &os.PathError{Op: "remount", Path: p.Path, Err: err}
+		}
+	}
+	return nil
 }

@@ -19,6 +19,7 @@ package state
 
 import (
 	"fmt"
+	"hash/fnv"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -78,6 +79,17 @@ func (p Paths) Prepare() error {
 		}
 	}
 	return nil
+}
+
+// Cgroup is the control group below which the engines' groups are. Each run directory has
+// one of its own, so that removing the last engine's from one disturbs no other.
+func (p Paths) Cgroup() string {
+	if p.Run == DefaultRun {
+		return "/berth"
+	}
+	h := fnv.New32a()
+	h.Write([]byte(p.Run))
+	return fmt.Sprintf("/berth-%08x", h.Sum32())
 }
 
 func (p Paths) Engines() string             { return filepath.Join(p.Run, "engines") }
