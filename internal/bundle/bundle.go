@@ -18,12 +18,18 @@ const InitPath = "/usr/sbin/berth-init"
 // DataPath is where the data root is inside an engine.
 const DataPath = "/var/lib/docker"
 
+// version is the oldest of the specification that has what is used here; a runtime refuses
+// one that it does not know yet. (Mounts with id maps are a runtime's extension until 1.2.)
+const version = "1.0.2"
+
 // Config is all that a bundle depends on.
 type Config struct {
 	Hostname string
 	Rootfs   string // the engine's own root directory on the host
 	Usr      string // the payload's usr directory on the host
 	Data     string // the data root on the host
+	// DataIDs map ids on the data root's disk as Share.UIDs do; empty: it is the engine's own.
+	DataIDs []specs.LinuxIDMapping
 
 	// IDs is the id range of the engine's user namespace; nil for none (rootful).
 	IDs *IDRange
@@ -61,7 +67,7 @@ type Share struct {
 // Spec returns the OCI configuration of the engine that c describes.
 func Spec(c Config) *specs.Spec {
 	s := &specs.Spec{
-		Version:  specs.Version,
+		Version:  version,
 		Hostname: c.Hostname,
 		Root:     &specs.Root{Path: c.Rootfs, Readonly: true},
 		Process:  process(c),
@@ -140,7 +146,7 @@ func mounts(c Config) []specs.Mount {
 		tmpfs("/etc", "mode=755"),
 		tmpfs("/root", "mode=700"),
 		{Destination: "/usr", Type: "bind", Source: c.Usr, Options: []string{"bind", "ro", "nosuid", "nodev"}},
-		{Destination: DataPath, Type: "bind", Source: c.Data, Options: []string{"bind", "rw"}},
+		{Destination: DataPath, Type: "bind", Source: c.Data, Options: []string{"bind", "rw"}, UIDMappings: c.DataIDs, GIDMappings: c.DataIDs},
 	}
 }
 
