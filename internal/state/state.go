@@ -117,9 +117,6 @@ func (p Paths) Data(id string) string        { return filepath.Join(p.StateEngin
 
 func (p Paths) Snapshots() string { return filepath.Join(p.State, "snapshots") }
 
-// Layers is where the layers of an engine's snapshots are mounted while its container is made.
-func (p Paths) Layers(id string) string { return filepath.Join(p.Engine(id), "layers") }
-
 // IDPattern is the form of an engine's id: twelve hexadecimal digits.
 var IDPattern = regexp.MustCompile(`^[0-9a-f]{12}$`)
 

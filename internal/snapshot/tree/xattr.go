@@ -1,41 +1,58 @@
 package tree
 
 import (
-	"bytes"
 	"encoding/binary"
 	"os"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 func (c *copier) xattrs(source, target *os.File) error {
-	names, err := xattr(func(b []byte) (int, error) { return unix.Flistxattr(int(source.Fd()), b) })
-	if err == unix.ENOTSUP {
-		return nil
-	}
+	attrs, err := readXattrs(source)
 	if err != nil {
 		return err
 	}
-	for name := range bytes.SplitSeq(names, []byte{0}) {
-		if len(name) == 0 {
-			continue
+	for _, a := range attrs {
+		if a.name == "security.capability" {
+			c.shiftCapability(a.value)
 		}
-		value, err := xattr(func(b []byte) (int, error) { return unix.Fgetxattr(int(source.Fd()), string(name), b) })
-		if err == unix.ENODATA {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if string(name) == "security.capability" {
-			c.shiftCapability(value)
-		}
-		err = unix.Fsetxattr(int(target.Fd()), string(name), value, 0)
+		err := unix.Fsetxattr(int(target.Fd()), a.name, a.value, 0)
 		if err != nil && err != unix.ENOTSUP {
 			return err
 		}
 	}
 	return nil
+}
+
+type attribute struct {
+	name  string
+	value []byte
+}
+
+// readXattrs reads a file's extended attributes, sorted by name.
+func readXattrs(f *os.File) ([]attribute, error) {
+	names, err := xattr(func(b []byte) (int, error) { return unix.Flistxattr(int(f.Fd()), b) })
+	if err == unix.ENOTSUP || len(names) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []attribute
+	for _, name := range strings.Split(strings.TrimRight(string(names), "\x00"), "\x00") {
+		value, err := xattr(func(b []byte) (int, error) { return unix.Fgetxattr(int(f.Fd()), name, b) })
+		if err == unix.ENODATA {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, attribute{name, value})
+	}
+	slices.SortFunc(out, func(a, b attribute) int { return strings.Compare(a.name, b.name) })
+	return out, nil
 }
 
 // xattr calls get with a buffer that is large enough.

@@ -1,0 +1,42 @@
+package snapshot
+
+import (
+	"path"
+	"strings"
+)
+
+// Where things are in a data root (dockerd with the containerd image store, and containerd
+// embedded in it).
+const (
+	containerdRoot  = "containerd/daemon"
+	contentDir      = containerdRoot + "/io.containerd.content.v1.content"
+	blobsDir        = contentDir + "/blobs/sha256"
+	metadataFile    = containerdRoot + "/io.containerd.metadata.v1.bolt/meta.db"
+	snapshotterDir  = containerdRoot + "/io.containerd.snapshotter.v1.overlayfs"
+	snapshotterFile = snapshotterDir + "/metadata.db"
+	layersDir       = snapshotterDir + "/snapshots"
+	volumesDir      = "volumes"
+	containersDir   = "containers"
+)
+
+// travels are the parts of a data root that are in a snapshot. What is not listed belongs
+// to one engine: containers and their networks, its identity, sockets, what runs, swarms
+// and their keys.
+var travels = []string{
+	"buildkit/cache.db", "buildkit/history_c8d.db", "buildkit/containerd-overlayfs",
+	contentDir + "/blobs", contentDir + "/ingest", metadataFile, snapshotterDir, "image", volumesDir,
+}
+
+// leftOut reports whether the part of a data root at rel stays behind.
+func leftOut(rel string) bool {
+	for _, t := range travels {
+		// On the way to, or within, what travels.
+		if rel == "." || rel == t || strings.HasPrefix(t, rel+"/") || strings.HasPrefix(rel, t+"/") {
+			return path.Dir(rel) == contentDir+"/ingest" // unfinished downloads
+		}
+	}
+	return true
+}
+
+// isBlob reports whether rel is in the content store: immutable, and named by its digest.
+func isBlob(rel string) bool { return path.Dir(rel) == blobsDir }

@@ -1,0 +1,90 @@
+package snapshot
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Verify compares a snapshot, without its bases, with its manifest: blobs by their
+// contents, everything else by what [tree.Digest] looks at. It returns every difference as
+// one error, each of which is [ErrDamaged].
+func (s *Store) Verify(ctx context.Context, m *Manifest) error {
+	root, err := os.OpenRoot(s.Dir(m))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	var errs []error
+	differs := func(what string) { errs = append(errs, fmt.Errorf("%w: %s: %s", ErrDamaged, m.Ref(), what)) }
+	for _, l := range m.Layers {
+		sum, err := digestOf(ctx, root, filepath.Join(ownLayers, l.Name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			differs("layer " + l.Name + " is missing")
+		case err != nil:
+			return err
+		case sum.Digest != l.Tree:
+			differs("layer " + l.Name + " was changed")
+		}
+	}
+	sum, err := digestOf(ctx, root, dataDir)
+	if err != nil {
+		return err
+	}
+	if sum.Digest != m.Metadata {
+		differs("metadata was changed")
+	}
+	if err := verifyBlobs(ctx, root, differs); err != nil {
+		return err
+	}
+	if _, err := s.Locate(m.Bases); err != nil {
+		differs(err.Error())
+	}
+	return errors.Join(errs...)
+}
+
+func verifyBlobs(ctx context.Context, root *os.Root, differs func(string)) error {
+	dir, err := root.Open(filepath.Join(dataDir, blobsDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		sum, err := sha256Of(root, filepath.Join(dataDir, blobsDir, name))
+		if err != nil {
+			return err
+		}
+		if sum != name {
+			differs("blob " + name + " was changed")
+		}
+	}
+	return nil
+}
+
+func sha256Of(root *os.Root, name string) (string, error) {
+	f, err := root.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	return hex.EncodeToString(h.Sum(nil)), err
+}
