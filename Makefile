@@ -56,7 +56,7 @@ check: ## formatting, vet, staticcheck, known vulnerabilities
 	@hack/check.sh
 
 demo: build ## the main job: registry, pull, run, build, save, nothing left (root)
-	cd test && $(GO) run $(sudo) ./demo
+	cd test && $(GO) run $(sudo) ./demo -dir "$(CURDIR)"
 
 bench: build ## the figures of the README against plain dockerd (root)
 	cd test && $(GO) run $(sudo) ./bench

@@ -15,7 +15,10 @@ import (
 )
 
 // makeData makes the data root, owned by the engine's root. A kept engine has one already.
-func (l *launch) makeData(context.Context) error {
+func (l *launch) makeData(ctx context.Context) error {
+	if l.m.nest != nil {
+		return l.m.nest.owner(l.info.IDs)
+	}
 	if err := os.MkdirAll(l.info.Data, 0o711); err != nil {
 		return fmt.Errorf("make the engine's data root: %w", err)
 	}
@@ -23,7 +26,10 @@ func (l *launch) makeData(context.Context) error {
 	if l.info.IDs != nil {
 		uid = int(l.info.IDs.First)
 	}
-	return os.Lchown(l.info.Data, uid, uid)
+	if err := os.Lchown(l.info.Data, uid, uid); err != nil {
+		return err
+	}
+	return l.populate(ctx)
 }
 
 // dropData moves the data root out of the way, which takes no time, and has it deleted.
@@ -97,30 +103,47 @@ func (m *Manager) sweepDetached() error {
 // Sweep deletes everything in the trash. When another process is at it already, it waits
 // for that one if wait is set, and otherwise leaves the work to it.
 func (m *Manager) Sweep(ctx context.Context, wait bool) error {
-	path := filepath.Join(m.paths.Trash(), "lock")
+	for {
+		swept, err := m.sweep(ctx, wait)
+		if err != nil || !swept {
+			return err
+		}
+		// What came while the lock was held, its bringer has left to its holder.
+		left, err := os.ReadDir(m.paths.Trash())
+		if err != nil || len(left) == 0 || len(left) == 1 && left[0].Name() == trashLock {
+			return err
+		}
+	}
+}
+
+const trashLock = "lock"
+
+// sweep is one round of Sweep; it returns false when another process is at it.
+func (m *Manager) sweep(ctx context.Context, wait bool) (bool, error) {
+	path := filepath.Join(m.paths.Trash(), trashLock)
 	lock, err := linux.TryLock(path)
 	if errors.Is(err, linux.ErrLocked) {
 		if !wait {
-			return nil
+			return false, nil
 		}
 		lock, err = linux.Lock(ctx, path)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer lock.Close()
 	entries, err := os.ReadDir(m.paths.Trash())
 	if err != nil {
-		return err
+		return false, err
 	}
 	var errs []error
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
-			return err
+			return false, err
 		}
-		if e.Name() != "lock" {
+		if e.Name() != trashLock {
 			errs = append(errs, os.RemoveAll(filepath.Join(m.paths.Trash(), e.Name())))
 		}
 	}
-	return errors.Join(errs...)
+	return true, errors.Join(errs...)
 }
