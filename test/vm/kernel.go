@@ -34,28 +34,27 @@ if grep -qw probe /proc/cmdline; then echo ` + probeAnswer + `; poweroff -f; fi
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 while read module; do insmod /modules/$module; done </modules/order
-fail() { echo "initramfs: $*"; poweroff -f; }
+fail() { echo "initramfs: $*"; /bin/busybox poweroff -f; }
 # The disks are probed in the background.
 for n in 1 2 3 4 5 6 7 8 9 10; do [ -b /dev/vdd ] && break; sleep 1; done
 mount -t ext4 /dev/vda /root || fail "no root disk"
 mount -t ext4 -o ro /dev/vdb /root/usr/lib/modules || fail "no disk of modules"
 mount -t ext4 -o ro /dev/vdc /root` + job.Dir + ` || fail "no work disk"
 for fs in proc sys dev; do mount -o move /$fs /root/$fs; done
-export PATH=/usr/sbin:/usr/bin
-for word in $(/bin/busybox cat /root/proc/cmdline); do
+for word in $(cat /root/proc/cmdline); do
 	case $word in berth.fs=*) fs=${word#*=} ;; berth.init=*) init=${word#*=} ;; esac
 done
-chroot /root modprobe $fs || [ $fs = ext4 ] || fail "no $fs"
+chroot /root /usr/sbin/modprobe $fs || [ $fs = ext4 ] || fail "no $fs"
 # Room for data roots; the system's own /var goes with it.
 case $fs in ext4) flags="-q -F -E lazy_itable_init=1,lazy_journal_init=1";; *) flags="-q -f";; esac
-chroot /root mkfs.$fs $flags /dev/vdd || fail "mkfs.$fs"
-/bin/busybox mkdir /var
-/bin/busybox mount -t $fs /dev/vdd /var || fail "mount $fs"
-/bin/busybox cp -a /root/var/. /var/
-/bin/busybox mount -o move /var /root/var
+chroot /root /usr/sbin/mkfs.$fs $flags /dev/vdd || fail "mkfs.$fs"
+mkdir /var
+mount -t $fs /root/dev/vdd /var || fail "mount $fs"
+cp -a /root/var/. /var/
+mount -o move /var /root/var
 case $init in
-systemd) exec /bin/busybox switch_root /root /usr/lib/systemd/systemd ;;
-*) exec /bin/busybox switch_root /root /usr/lib/berth-vm/init ;;
+systemd) exec switch_root /root /usr/lib/systemd/systemd ;;
+*) exec switch_root /root /usr/lib/berth-vm/init ;;
 esac
 fail "no $init in the root file system"
 `

@@ -91,7 +91,7 @@ func start(ctx context.Context, s settings, a accelerator, k kernel, console str
 		words = append(words, "systemd.unified_cgroup_hierarchy="+zeroOne(s.Cgroup == "v2"), "systemd.legacy_systemd_cgroup_controller="+zeroOne(s.Cgroup == "v1"))
 	}
 	args := append(disks(images...),
-		"-device", "virtio-serial-pci", "-chardev", "stdio,id=report,signal=off", "-device", "virtserialport,chardev=report,name="+job.Port,
+		"-device", "virtio-serial-pci", "-chardev", "file,id=report,path=/dev/stdout", "-device", "virtserialport,chardev=report,name="+job.Port,
 		"-serial", "file:"+console)
 	cmd := qemu(ctx, a, s.MiB, k, strings.Join(words, " "), args...)
 	out, err := cmd.StdoutPipe()

@@ -40,8 +40,8 @@ var rootFiles = map[string]string{
 	"etc/subgid":     "",
 	"etc/passwd": "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n" +
 		"messagebus:x:100:100::/nonexistent:/usr/sbin/nologin\n",
-	"etc/group":   "root:x:0:\ntty:x:5:\ndisk:x:6:\nkmem:x:15:\nnogroup:x:65534:\nmessagebus:x:100:\n",
-	"etc/inittab": "::sysinit:" + job.Dir + job.Guest + " boot\n::once:" + job.Dir + job.Guest + " tests\n::ctrlaltdel:/bin/busybox poweroff -f\n",
+	"etc/group":       "root:x:0:\ntty:x:5:\ndisk:x:6:\nkmem:x:15:\nnogroup:x:65534:\nmessagebus:x:100:\n",
+	"etc/inittab":     "::sysinit:" + job.Dir + job.Guest + " boot\n::once:" + job.Dir + job.Guest + " tests\n::ctrlaltdel:/bin/busybox poweroff -f\n",
 	"etc/resolv.conf": "nameserver 127.0.0.1\n",
 	// With systemd the tests are a service, as a CI runner would be.
 	"etc/systemd/system/berth-vm.service": "[Unit]\nDescription=Berth's tests\nAfter=multi-user.target\n\n[Service]\nType=exec\nExecStart=" + job.Dir + job.Guest +
@@ -49,22 +49,22 @@ var rootFiles = map[string]string{
 }
 
 var rootLinks = map[string]string{
-	"usr/bin/sh":                          "dash",
-	"usr/bin/awk":                         "mawk",
-	"usr/sbin/iptables":                   "xtables-nft-multi",
-	"usr/sbin/iptables-save":              "xtables-nft-multi",
-	"usr/sbin/iptables-restore":           "xtables-nft-multi",
-	"usr/sbin/ip6tables":                  "xtables-nft-multi",
-	"usr/sbin/ip6tables-save":             "xtables-nft-multi",
-	"usr/sbin/ip6tables-restore":          "xtables-nft-multi",
-	"usr/lib/berth-vm/init":               "/usr/bin/busybox",
-	"etc/mtab":                            "../proc/self/mounts",
-	"etc/systemd/system/default.target":   "/usr/lib/systemd/system/multi-user.target",
+	"usr/bin/sh":                        "dash",
+	"usr/bin/awk":                       "mawk",
+	"usr/sbin/iptables":                 "xtables-nft-multi",
+	"usr/sbin/iptables-save":            "xtables-nft-multi",
+	"usr/sbin/iptables-restore":         "xtables-nft-multi",
+	"usr/sbin/ip6tables":                "xtables-nft-multi",
+	"usr/sbin/ip6tables-save":           "xtables-nft-multi",
+	"usr/sbin/ip6tables-restore":        "xtables-nft-multi",
+	"usr/lib/berth-vm/init":             "/usr/bin/busybox",
+	"etc/mtab":                          "../proc/self/mounts",
+	"etc/systemd/system/default.target": "/usr/lib/systemd/system/multi-user.target",
 	"etc/systemd/system/multi-user.target.wants/berth-vm.service": "../berth-vm.service",
 	// Nothing is typed at this machine.
-	"etc/systemd/system/serial-getty@ttyS0.service": "/dev/null",
-	"etc/systemd/system/getty.target":               "/dev/null",
-	"etc/systemd/system/e2scrub_reap.service":       "/dev/null",
+	"etc/systemd/system/serial-getty@ttyS0.service":  "/dev/null",
+	"etc/systemd/system/getty.target":                "/dev/null",
+	"etc/systemd/system/e2scrub_reap.service":        "/dev/null",
 	"etc/systemd/system/systemd-update-utmp.service": "/dev/null",
 }
 

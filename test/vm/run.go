@@ -128,4 +128,3 @@ func runMatrix(ctx context.Context, given settings) error {
 	}
 	return nil
 }
-
