@@ -38,6 +38,9 @@ func (l *launch) allocate(ctx context.Context) error {
 			if err := l.choose(others); err != nil {
 				return err
 			}
+			if err := l.pinSnapshot(); err != nil {
+				return err
+			}
 		}
 		l.info.Socket = l.m.paths.Socket(l.info.ID)
 		l.info.Data = l.m.paths.Data(l.info.ID)

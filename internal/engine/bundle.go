@@ -114,7 +114,11 @@ func (l *launch) bundleConfig(root string) (bundle.Config, error) {
 			c.Devices = append(c.Devices, d)
 		}
 	}
-	c.Shares, err = l.identifyShares()
+	if c.Shares, err = l.identifyShares(); err != nil {
+		return c, err
+	}
+	bases, err := l.baseMounts(root)
+	c.Shares = append(c.Shares, bases...)
 	return c, err
 }
 

@@ -82,7 +82,7 @@ func (l *launch) createContainer(ctx context.Context, pidFile string, log *os.Fi
 		"--preserve-fds", strconv.Itoa(len(files)), l.info.ID)
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: r.PdeathSignal}
-	var shares []linux.Restricted
+	shares := l.restrictedBases()
 	for _, s := range l.info.Spec.Shares {
 		shares = append(shares, linux.Restricted{Path: s.Path, ReadOnly: s.ReadOnly})
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/berth-dev/berth/internal/ids"
 	"github.com/berth-dev/berth/internal/network"
+	"github.com/berth-dev/berth/internal/snapshot/layers"
 )
 
 // Isolation says how far an engine is kept from the host.
@@ -44,6 +45,10 @@ type Spec struct {
 	RegistryCAs []RegistryCA `json:"registry_cas,omitempty"`
 	// DaemonConfig is merged over the engine's own daemon.json.
 	DaemonConfig json.RawMessage `json:"daemon_config,omitempty"`
+	// From makes the engine a fork of a snapshot: NAME or NAME@VERSION. NoVolumes leaves
+	// the snapshot's volumes out.
+	From      string `json:"from,omitempty"`
+	NoVolumes bool   `json:"no_volumes,omitempty"`
 	// Keep makes the data root outlive the monitor (`up`); otherwise nothing is left (`run`).
 	Keep bool `json:"keep,omitempty"`
 }
@@ -132,10 +137,14 @@ type Info struct {
 	// inside that are not the owner's.
 	ShareUIDs ids.Range `json:"share_uids,omitzero"`
 	ShareGIDs ids.Range `json:"share_gids,omitzero"`
-	OOMKills  int       `json:"oom_kills"`         // times that the engine's own memory limit made the kernel kill
-	Revived   bool      `json:"revived,omitempty"` // started again on the data root it had
-	Created   time.Time `json:"created"`
-	Ready     time.Time `json:"ready,omitzero"`
+	// Bases are the snapshots whose layers are mounted in the engine; none of them can be
+	// removed. Sharing is how a fork came by its layers: link, reflink or copy.
+	Bases    []layers.Base `json:"bases,omitempty"`
+	Sharing  string        `json:"sharing,omitempty"`
+	OOMKills int           `json:"oom_kills"`         // times that the engine's own memory limit made the kernel kill
+	Revived  bool          `json:"revived,omitempty"` // started again on the data root it had
+	Created  time.Time     `json:"created"`
+	Ready    time.Time     `json:"ready,omitzero"`
 }
 
 // DockerHost is the value of DOCKER_HOST that reaches the engine.

@@ -30,7 +30,7 @@ func (s *Spec) Validate() error {
 		s.ShareAs = ShareAsRoot
 	}
 	for _, check := range []func(*Spec) error{
-		checkName, checkChoices, checkLimits, checkNetwork, checkShares, checkRuntime, checkCAs, checkDaemonConfig,
+		checkName, checkChoices, checkLimits, checkNetwork, checkShares, checkRuntime, checkCAs, checkDaemonConfig, checkFrom,
 	} {
 		if err := check(s); err != nil {
 			return err
