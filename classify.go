@@ -23,19 +23,23 @@ var faults = []fault{
 	{ErrNoSpace, []string{"no space left on device", "disk quota exceeded"}},
 	{ErrUntrusted, []string{"x509:", "certificate signed by unknown authority", "tls: failed to verify"}},
 	{ErrNoPlatform, []string{"no matching manifest for", "does not provide the specified platform", "does not match the specified platform", "no match for platform in manifest"}},
-	{ErrTooManyRequests, []string{"toomanyrequests", "429 too many requests", "too many requests"}},
+	{ErrTooManyRequests, []string{fromRegistry + "toomanyrequests", "429 too many requests", "too many requests"}},
 	{ErrCorrupt, []string{"unexpected commit digest", "failed commit on ref", "digest mismatch", "unexpected digest", "digest does not match", "failed size validation", "wrong diff id"}},
 	{ErrUnavailable, []string{
-		"500 internal server error", "502 bad gateway", "503 service unavailable", "504 gateway timeout", "unexpected eof", ": eof",
+		fromRegistry + "unavailable", "service unavailable", "500 internal server error", "502 bad gateway", "504 gateway timeout", "unexpected eof", ": eof",
 		"connection refused", "connection reset", "broken pipe", "i/o timeout", "no route to host", "network is unreachable",
 		"no such host", "server misbehaving", "tls handshake timeout", "request canceled while waiting", "awaiting headers",
 		"client.timeout", "context deadline exceeded", "http2: ", "stream error", "server gave http response to https client", "first record does not look like a tls handshake",
 	}},
-	{ErrUnauthorized, []string{"401 unauthorized", "unauthorized:", "authentication required", "no basic auth credentials", "incorrect username or password", "failed to authorize", "failed to fetch oauth token", "failed to fetch anonymous token"}},
-	{ErrDenied, []string{"pull access denied", "push access denied", "denied:", "403 forbidden", "insufficient_scope", "insufficient scope"}},
-	{ErrNotFound, []string{"manifest unknown", "name unknown", "not found", "no such image", "does not exist", "no such container"}},
+	{ErrUnauthorized, []string{fromRegistry + "unauthorized", "401 unauthorized", "unauthorized:", "authentication required", "no basic auth credentials", "incorrect username or password", "failed to authorize", "failed to fetch oauth token", "failed to fetch anonymous token"}},
+	{ErrDenied, []string{fromRegistry + "denied", "pull access denied", "push access denied", "denied:", "requested access to the resource is denied", "403 forbidden", "insufficient_scope", "insufficient scope"}},
+	{ErrNotFound, []string{"manifest unknown", "name unknown", "blob unknown", "repository name not known", "not found", "no such image", "does not exist", "no such container"}},
 	{ErrInvalidReference, []string{"invalid reference format", "repository name must be lowercase"}},
 }
+
+// fromRegistry begins what dockerd says when a registry answered with an error of its own.
+// The HTTP status is not told then.
+const fromRegistry = "error from registry: "
 
 // kindOf tells what kind of error it is, by its type where that says enough.
 func kindOf(err error) error {
@@ -56,12 +60,16 @@ func kindOf(err error) error {
 		return ErrUnauthorized
 	case errdefs.IsPermissionDenied(err):
 		return ErrDenied
+	case errdefs.IsResourceExhausted(err):
+		return ErrTooManyRequests
 	case errdefs.IsConflict(err), errdefs.IsAlreadyExists(err):
 		return ErrConflict
 	case errdefs.IsInvalidArgument(err):
 		return ErrInvalid
 	case errdefs.IsUnavailable(err), errors.As(err, new(net.Error)), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
 		return ErrUnavailable
+	case strings.Contains(text, fromRegistry):
+		return ErrUnavailable // most of what has no code of its own is status 500
 	}
 	return nil
 }

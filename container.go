@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,7 +25,7 @@ type Container struct {
 	Image string
 
 	e       *Engine
-	stop    func() bool   // ends the hold that Run's context has of it
+	stop    func() bool // ends the hold that Run's context has of it
 	letGo   sync.Once
 	gone    chan struct{} // closed when the context's end has removed it
 	streams chan struct{} // closed when all its output has been copied
@@ -80,6 +81,9 @@ func (e *Engine) create(ctx context.Context, image string, r *run) (string, erro
 	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
 	defer cancel()
 	res, err := e.client.ContainerCreate(patient, o)
+	if err != nil && strings.Contains(err.Error(), "bind source path does not exist") {
+		return "", &Error{Op: "run", Subject: image, Kind: ErrInvalid, Reason: err.Error() + " in the engine; start it with berth.WithShare of that path", Err: err}
+	}
 	if err != nil && r.pull != nil && kindOf(err) == ErrNotFound {
 		if _, err := e.Pull(ctx, image, r.pull...); err != nil {
 			return "", err

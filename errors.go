@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/berth-dev/berth/internal/attend"
@@ -103,7 +104,16 @@ func canceled(ctx context.Context, op, subject string) error {
 	return &Error{Op: op, Subject: subject, Reason: context.Cause(ctx).Error(), Err: ctx.Err()}
 }
 
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+// oneLine joins lines, and leaves out those that only repeat the one before: dockerd's
+// joined errors do.
+func oneLine(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = strings.Join(strings.Fields(lines[i]), " ")
+	}
+	lines = slices.DeleteFunc(slices.Compact(lines), func(l string) bool { return l == "" })
+	return strings.Join(lines, "; ")
+}
 
 // ExitError says that a container's command ended with a status other than 0.
 type ExitError struct {

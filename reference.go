@@ -49,23 +49,31 @@ func formatPlatform(os, arch, variant string) string {
 
 // registryAuth is what dockerd is to log in with, as its X-Registry-Auth header.
 func registryAuth(ctx context.Context, keychain authn.Keychain, ref reference.Named) (string, error) {
-	repo, err := name.NewRepository(ref.Name(), name.WeakValidation)
+	reg, err := name.NewRegistry(reference.Domain(ref))
 	if err != nil {
 		return "", fmt.Errorf("credentials for %s: %w", ref.Name(), err)
 	}
-	auth, err := authn.Resolve(ctx, keychain, repo)
+	auth, err := authn.Resolve(ctx, keychain, resource{reg, ref})
 	if err != nil {
-		return "", fmt.Errorf("credentials for %s: %w", repo.RegistryStr(), err)
+		return "", fmt.Errorf("credentials for %s: %w", reg, err)
 	}
 	if auth == authn.Anonymous {
 		return "", nil
 	}
 	c, err := authn.Authorization(ctx, auth)
 	if err != nil {
-		return "", fmt.Errorf("credentials for %s: %w", repo.RegistryStr(), err)
+		return "", fmt.Errorf("credentials for %s: %w", reg, err)
 	}
 	return authconfig.Encode(registry.AuthConfig{
 		Username: c.Username, Password: c.Password, Auth: c.Auth,
-		IdentityToken: c.IdentityToken, RegistryToken: c.RegistryToken, ServerAddress: repo.RegistryStr(),
+		IdentityToken: c.IdentityToken, RegistryToken: c.RegistryToken, ServerAddress: reg.RegistryStr(),
 	})
 }
+
+// resource is what credentials are looked up for: the repository's, else the registry's.
+type resource struct {
+	name.Registry
+	ref reference.Named
+}
+
+func (r resource) String() string { return r.RegistryStr() + "/" + reference.Path(r.ref) }

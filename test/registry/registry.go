@@ -42,6 +42,8 @@ type Options struct {
 	Port     int    // TCP port; 0: any free one
 	User     string // when set, basic authentication is required with
 	Password string // this password
+	// Handler, when set, serves in place of distribution: a registry with faults.
+	Handler http.Handler
 }
 
 // Registry is a running registry. Stop it with Close.
@@ -72,17 +74,22 @@ func Start(ctx context.Context, o Options) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
+	logrus.SetOutput(io.Discard) // distribution logs through the global logger
+	var app *handlers.App
+	if o.Handler == nil {
+		app = handlers.NewApp(ctx, config)
+		o.Handler = app
+	}
 	listener, err := net.Listen("tcp4", net.JoinHostPort("0.0.0.0", strconv.Itoa(o.Port)))
 	if err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	logrus.SetOutput(io.Discard) // distribution logs through the global logger
 	r := &Registry{
 		Host: o.Host, Port: listener.Addr().(*net.TCPAddr).Port, CAFile: pair.caFile,
-		app: handlers.NewApp(ctx, config), pool: pair.pool,
+		app: app, pool: pair.pool,
 	}
 	r.server = &http.Server{
-		Handler:   r.counting(r.app),
+		Handler:   r.counting(o.Handler),
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair.cert}, MinVersion: tls.VersionTLS12},
 		ErrorLog:  log.New(io.Discard, "", 0),
 	}
@@ -118,7 +125,11 @@ func (r *Registry) Transport() http.RoundTripper {
 
 // Close ends every connection and frees the port. A second call does nothing.
 func (r *Registry) Close() error {
-	return errors.Join(r.server.Close(), r.app.Shutdown())
+	err := r.server.Close()
+	if r.app != nil {
+		err = errors.Join(err, r.app.Shutdown())
+	}
+	return err
 }
 
 func (r *Registry) counting(next http.Handler) http.Handler {
