@@ -16,6 +16,7 @@ import (
 const (
 	dockerd     = "/usr/bin/dockerd"
 	innerSocket = "unix:///run/docker.sock"
+	daemonFile  = "/etc/docker/daemon.json"
 )
 
 // ownSettings are the keys of daemon.json that are the engine's business: another value
@@ -72,13 +73,14 @@ func (l *launch) startMessage() (*pid1.Start, error) {
 		{Path: "/etc/hostname", Mode: 0o644, Data: hostname(l.info.Name) + "\n"},
 		{Path: "/etc/hosts", Mode: 0o644, Data: hosts},
 		{Path: "/etc/resolv.conf", Mode: 0o644, Data: resolv},
-		{Path: "/etc/docker/daemon.json", Mode: 0o600, Data: string(daemon)},
+		{Path: daemonFile, Mode: 0o600, Data: string(daemon)},
 		{Path: "/etc/ssl/certs", Link: "/usr/share/berth/etc/ssl/certs"},
 	}
 	for _, ca := range l.info.Spec.RegistryCAs {
 		files = append(files, pid1.File{Path: "/etc/docker/certs.d/" + ca.Host + "/ca.crt", Mode: 0o644, Data: ca.PEM})
 	}
-	return &pid1.Start{Files: files, Args: []string{dockerd}, Env: daemonEnv(daemon)}, nil
+	start := &pid1.Start{Files: files, Args: []string{dockerd}, Env: daemonEnv(daemon)}
+	return start, l.m.nest.start(start, daemon)
 }
 
 // daemonEnv is dockerd's environment. The iptables programs, which are in /usr/sbin, are on

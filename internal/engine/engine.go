@@ -27,6 +27,7 @@ type Options struct {
 	Log      *slog.Logger                       // nil: nothing is logged
 	Progress func(done, total int64)            // of the payload's extraction, in bytes
 	Trace    func(step string, d time.Duration) // how long each step took
+	Nest     *Nest                              // of a container's engine; nil for others
 }
 
 // Manager works on the engines of one pair of state directories. Any number of processes
@@ -37,11 +38,12 @@ type Manager struct {
 	progress func(done, total int64)
 	trace    func(string, time.Duration)
 	fault    fault
+	nest     *Nest
 }
 
 // New returns a manager. It touches nothing yet.
 func New(o Options) (*Manager, error) {
-	m := &Manager{paths: o.Paths, log: o.Log, progress: o.Progress, trace: o.Trace, fault: faultFromEnv()}
+	m := &Manager{paths: o.Paths, log: o.Log, progress: o.Progress, trace: o.Trace, fault: faultFromEnv(), nest: o.Nest}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}

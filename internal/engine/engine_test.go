@@ -181,7 +181,7 @@ func TestLogPump(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "log")
 	var notes []string
-	p, err := startLogPump(path, Owner{os.Getuid(), os.Getgid()}, r, func(s string) { notes = append(notes, s) })
+	p, err := startLogPump(nil, path, Owner{os.Getuid(), os.Getgid()}, r, func(s string) { notes = append(notes, s) })
 	if err != nil {
 		t.Fatal(err)
 	}

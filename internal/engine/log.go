@@ -21,7 +21,16 @@ type logPump struct {
 	finished chan struct{}
 }
 
-func startLogPump(path string, owner Owner, from *os.File, note func(string)) (*logPump, error) {
+func startLogPump(console *os.File, path string, owner Owner, from *os.File, note func(string)) (*logPump, error) {
+	if console != nil {
+		p := &logPump{finished: make(chan struct{})}
+		go func() {
+			defer close(p.finished)
+			defer from.Close()
+			p.copy(console, from, note)
+		}()
+		return p, nil
+	}
 	f, err := openLog(path, owner)
 	if err != nil {
 		from.Close()

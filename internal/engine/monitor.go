@@ -44,7 +44,7 @@ func newMonitor(m *Manager, info *Info, control, logs *os.File) (*monitor, error
 		m: m, id: info.ID, log: m.log.With("engine", info.ID), control: control,
 		notes: make(chan string, 16), ready: make(chan struct{}), done: make(chan struct{}),
 	}
-	pump, err := startLogPump(info.Log, info.Spec.Owner, logs, mon.note)
+	pump, err := startLogPump(m.nest.console(), info.Log, info.Spec.Owner, logs, mon.note)
 	if err != nil {
 		control.Close()
 		logs.Close()

@@ -92,7 +92,7 @@ func (a *archive) fill(tag name.Tag, o Options, img v1.Image) error {
 			MediaType: types.OCIManifestSchema1, Digest: digest, Size: int64(len(manifest)),
 			Platform: &v1.Platform{OS: platformOS, Architecture: arch},
 			// What containerd and Docker 29 name an imported image after.
-			Annotations: map[string]string{"io.containerd.image.name": tag.Name(), "org.opencontainers.image.ref.name": tag.TagStr()},
+			Annotations: map[string]string{"io.containerd.image.name": canonical(tag), "org.opencontainers.image.ref.name": tag.TagStr()},
 		}},
 	})
 }
@@ -101,6 +101,14 @@ func (a *archive) fill(tag name.Tag, o Options, img v1.Image) error {
 func familiar(tag name.Tag) string {
 	repo := strings.TrimPrefix(tag.Repository.Name(), name.DefaultRegistry+"/")
 	return strings.TrimPrefix(repo, "library/") + ":" + tag.TagStr()
+}
+
+// canonical is the name with all its parts, Docker Hub's host as containerd writes it.
+func canonical(tag name.Tag) string {
+	if rest, ok := strings.CutPrefix(tag.Name(), name.DefaultRegistry+"/"); ok {
+		return "docker.io/" + rest
+	}
+	return tag.Name()
 }
 
 func blob(h v1.Hash) string { return "blobs/" + h.Algorithm + "/" + h.Hex }

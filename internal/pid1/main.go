@@ -25,6 +25,9 @@ const (
 // Main is berth-init's main function. It returns the exit status: dockerd's, 128 + signal
 // when a signal ended dockerd, or 125 when init itself failed.
 func Main(args []string) int {
+	if filepath.Base(args[0]) == ProxyName {
+		return proxy(args)
+	}
 	if len(args) > 2 && args[1] == daemonVerb {
 		return execDaemon(args[2:])
 	}
@@ -68,6 +71,9 @@ func (i *initProcess) run() (int, error) {
 	start, err := readStart(messages)
 	if err != nil {
 		return 0, err
+	}
+	for fd := ListenerFD; fd <= ListenerFD+start.Listeners; fd++ {
+		unix.CloseOnExec(fd)
 	}
 	if err := prepare(start); err != nil {
 		return 0, err
@@ -183,10 +189,14 @@ func startDaemon(start *Start) (pid int, err error) {
 		return 0, err
 	}
 	defer null.Close()
-	env := append([]string{"NOTIFY_SOCKET=" + notifySocket}, start.Env...)
+	env := append([]string{"NOTIFY_SOCKET=" + notifySocket, "LISTEN_FDS=" + strconv.Itoa(1+start.Listeners)}, start.Env...)
+	files := []uintptr{null.Fd(), 1, 2}
+	for fd := ListenerFD; fd <= ListenerFD+start.Listeners; fd++ {
+		files = append(files, uintptr(fd))
+	}
 	return syscall.ForkExec(self, append([]string{"berth-init", daemonVerb}, start.Args...), &syscall.ProcAttr{
 		Env:   env,
-		Files: []uintptr{null.Fd(), 1, 2, ListenerFD},
+		Files: files,
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 }
@@ -194,7 +204,7 @@ func startDaemon(start *Start) (pid int, err error) {
 // execDaemon becomes dockerd. A socket is handed over by number and by the receiver's pid
 // (sd_listen_fds(3)), which only the receiver itself can know before it runs.
 func execDaemon(args []string) int {
-	env := append(os.Environ(), "LISTEN_FDS=1", "LISTEN_FDNAMES=docker.sock", "LISTEN_PID="+strconv.Itoa(os.Getpid()))
+	env := append(os.Environ(), "LISTEN_PID="+strconv.Itoa(os.Getpid()))
 	err := unix.Exec(args[0], args, env)
 	fmt.Fprintf(os.Stderr, "berth-init: %s: %v\n", args[0], err)
 	return 127

@@ -44,6 +44,8 @@ type Start struct {
 	Files []File   `json:"files"` // below /etc, in order
 	Args  []string `json:"args"`  // dockerd's command line, with its path first
 	Env   []string `json:"env"`
+	// Listeners is how many more listening sockets init has inherited, after ListenerFD.
+	Listeners int `json:"listeners,omitempty"`
 }
 
 // File is a file to write inside the engine before dockerd starts.
