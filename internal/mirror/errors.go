@@ -28,9 +28,15 @@ func (e *statusError) Error() string {
 }
 func (e *statusError) Unwrap() error { return e.err }
 
-func errNotFound(message string) error { return &statusError{status: 404, code: "UNSUPPORTED", message: message} }
-func errName(message string) error     { return &statusError{status: 400, code: "NAME_INVALID", message: message} }
-func errDigest(message string) error   { return &statusError{status: 400, code: "DIGEST_INVALID", message: message} }
+func errNotFound(message string) error {
+	return &statusError{status: 404, code: "UNSUPPORTED", message: message}
+}
+func errName(message string) error {
+	return &statusError{status: 400, code: "NAME_INVALID", message: message}
+}
+func errDigest(message string) error {
+	return &statusError{status: 400, code: "DIGEST_INVALID", message: message}
+}
 
 func errDenied(registry string) error {
 	return &statusError{status: 403, code: "DENIED", message: "the mirror's configuration does not allow " + registry}

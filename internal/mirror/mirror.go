@@ -70,11 +70,11 @@ type Config struct {
 
 // Upstream is what the configuration says of one registry.
 type Upstream struct {
-	URL        string   // scheme and host; empty: https://<registry>
-	CA         string   // PEM, trusted for this registry alone
+	URL        string // scheme and host; empty: https://<registry>
+	CA         string // PEM, trusted for this registry alone
 	ClientCert *tls.Certificate
-	Insecure   bool     // certificates are not judged
-	User       string   // the mirror's own credentials
+	Insecure   bool   // certificates are not judged
+	User       string // the mirror's own credentials
 	Password   string
 	// Hosts are other hosts (with :port when not 443) on private addresses that the registry
 	// may send clients to: for its tokens or its content.

@@ -1,0 +1,165 @@
+package mirror
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	readHeader = 30 * time.Second
+	idle       = 2 * time.Minute
+	// drain is for how long clients may finish when the mirror is told to end.
+	drain = 5 * time.Second
+)
+
+// Handler serves the registry protocol, and with operator also the figures and health.
+func (m *Mirror) Handler(operator bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/v2/", m)
+	mux.Handle("/v2", m)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", m.ready)
+	if operator {
+		mux.Handle("GET /metrics", m.Metrics())
+	}
+	return mux
+}
+
+// ready says whether content can be stored.
+func (m *Mirror) ready(w http.ResponseWriter, _ *http.Request) {
+	if m.store.full(1) {
+		http.Error(w, "the mirror's disk is full", http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+// Status is what `berth mirror status` shows.
+type Status struct {
+	Summary
+	Downloads []Progress `json:"downloads"`
+	PID       int        `json:"pid"`
+	Listen    []string   `json:"listen"`
+	Offline   bool       `json:"offline,omitempty"`
+}
+
+// Progress is a blob being fetched.
+type Progress struct {
+	Registry string `json:"registry"`
+	Repo     string `json:"repository"`
+	Digest   string `json:"digest"`
+	Bytes    int64  `json:"bytes"`
+	Size     int64  `json:"size"` // -1: not known
+	Clients  int    `json:"clients"`
+}
+
+// Status says what the mirror holds and does. listen are the addresses that it serves.
+func (m *Mirror) Status(listen []string) (Status, error) {
+	sum, err := m.store.Summary()
+	s := Status{Summary: sum, PID: os.Getpid(), Listen: listen, Offline: m.conf.Offline, Downloads: []Progress{}}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range m.downloads {
+		d.mu.Lock()
+		s.Downloads = append(s.Downloads, Progress{d.t.registry, d.t.repo, d.t.digest.String(), d.written, d.size, d.readers})
+		d.mu.Unlock()
+	}
+	return s, err
+}
+
+// Control serves those who look after the mirror: status, list, collect and metrics.
+func (m *Mirror) Control(listen []string) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", m.Metrics())
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, func() (any, error) { return m.Status(listen) })
+	})
+	mux.HandleFunc("GET /list", func(w http.ResponseWriter, _ *http.Request) { reply(w, func() (any, error) { return m.store.List() }) })
+	mux.HandleFunc("POST /collect", func(w http.ResponseWriter, r *http.Request) {
+		size, err := strconv.ParseInt(r.URL.Query().Get("size"), 10, 64)
+		if err != nil {
+			size = -1
+		}
+		reply(w, func() (any, error) { return m.store.Collect(size) })
+	})
+	return mux
+}
+
+func reply(w http.ResponseWriter, f func() (any, error)) {
+	v, err := f()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// Endpoint is a listener and what it serves.
+type Endpoint struct {
+	Listener net.Listener
+	Handler  http.Handler
+}
+
+// Serve serves until ctx is cancelled; clients then have a few seconds to finish. It closes
+// the listeners. An error means that one of them failed.
+func Serve(ctx context.Context, endpoints []Endpoint) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, e := range endpoints {
+		s := &http.Server{Handler: e.Handler, ReadHeaderTimeout: readHeader, IdleTimeout: idle, MaxHeaderBytes: 64 << 10, ErrorLog: log.New(io.Discard, "", 0)}
+		wg.Go(func() {
+			if err := s.Serve(e.Listener); !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("serve on %s: %w", e.Listener.Addr(), err))
+			}
+		})
+		wg.Go(func() {
+			<-ctx.Done()
+			late, stop := context.WithTimeout(context.WithoutCancel(ctx), drain)
+			defer stop()
+			if s.Shutdown(late) != nil {
+				s.Close()
+			}
+		})
+	}
+	<-ctx.Done()
+	wg.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// ListenUnix makes a socket that only its owner can use. It takes the place of one that
+// nobody listens on any more.
+func ListenUnix(path string) (net.Listener, error) {
+	if conn, err := net.Dial("unix", path); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("%s: %w", path, syscall.EADDRINUSE)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
