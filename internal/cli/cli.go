@@ -107,7 +107,7 @@ ready in a fraction of a second, gone without a trace.`,
 	}
 	add(groupRun, a.runVerb(), a.upVerb(), a.execVerb(), a.shellVerb(), a.dockerVerb(), a.envVerb(), a.contextVerb())
 	add(groupEngines, a.lsVerb(), a.inspectVerb(), a.logsVerb(), a.statsVerb(), a.stopVerb(), a.startVerb(), a.rmVerb())
-	add(groupMachine, a.doctorVerb(), a.gcVerb(), a.imageVerb(), a.versionVerb())
+	add(groupMachine, a.snapshotVerb(), a.doctorVerb(), a.gcVerb(), a.imageVerb(), a.versionVerb())
 	add(groupMachine, a.mirrorVerb(), a.configVerb())
 	root.AddCommand(a.monitorVerb(), a.attendVerb(), a.sweepVerb(), a.stepsVerb())
 	return root

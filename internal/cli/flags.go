@@ -25,6 +25,8 @@ type engineFlags struct {
 	mtu                                                                      int
 	shares, registryCAs, addHosts                                            []string
 	noShareCWD                                                               bool
+	from                                                                     string
+	noVolumes                                                                bool
 }
 
 // networkHelp differs between verbs: only a command can stay in the host's network.
@@ -72,7 +74,7 @@ func (f *engineFlags) parse(rules shareRules) (request, error) {
 	if r.spec.Runtime, err = runtimePath(f.runtime); err != nil {
 		return r, fmt.Errorf("--runtime %s: %w", f.runtime, err)
 	}
-	checks := []func(*engine.Spec) error{f.checkChoices, f.parseLimits, f.parseNetwork, f.parseTrust}
+	checks := []func(*engine.Spec) error{f.checkChoices, f.parseLimits, f.parseNetwork, f.parseTrust, f.parseFork}
 	for _, check := range checks {
 		if err := check(&r.spec); err != nil {
 			return r, err

@@ -28,6 +28,7 @@ localhost, for CMD alone. The exit status is CMD's.`,
 	cmd.Flags().SetInterspersed(false)
 	cmd.Flags().StringVar(&f.name, "name", "", "name of the engine (default: its id)")
 	cmd.Flags().BoolVar(&noCLI, "no-docker-cli", false, "do not put the bundled docker first on PATH")
+	f.registerFork(a, cmd)
 	f.register(cmd, "network of the engine: veth or none; host is veth with CMD in the host's network")
 	return cmd
 }

@@ -28,6 +28,7 @@ func (a *app) upVerb() *cobra.Command {
 			return a.up(cmd, f, asJSON)
 		},
 	}
+	f.registerFork(a, cmd)
 	f.register(cmd, "network of the engine: veth or none")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd

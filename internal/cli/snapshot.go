@@ -1,0 +1,246 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/berth-dev/berth/internal/engine"
+	"github.com/berth-dev/berth/internal/snapshot"
+)
+
+func (a *app) snapshotVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "snapshot",
+		Short: "Engines that already have their images",
+		Long: `A snapshot is what an engine holds, frozen: images, build cache, volumes. An engine that is
+started from one (` + "`berth run --from NAME`" + `) has it all at once, as a copy of its own that
+costs next to nothing.`,
+		Example: `  sudo berth snapshot create ci --pull postgres:17 --pull node:24
+  sudo berth run --from ci -- docker compose up --abort-on-container-exit`,
+		Args: unknownCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.snapshotCreateVerb(), a.snapshotLsVerb(), a.snapshotInspectVerb(), a.snapshotVerifyVerb(), a.snapshotRmVerb())
+	return cmd
+}
+
+// forkFlags are the flags of verbs that start engines.
+func (f *engineFlags) registerFork(a *app, cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.from, "from", "", "snapshot that the engine starts as a copy of: NAME or NAME@VERSION")
+	cmd.Flags().BoolVar(&f.noVolumes, "no-volumes", false, "leave the snapshot's volumes out")
+	_ = cmd.RegisterFlagCompletionFunc("from", a.completeSnapshots)
+}
+
+func (f *engineFlags) parseFork(spec *engine.Spec) error {
+	spec.From, spec.NoVolumes = f.from, f.noVolumes
+	if f.from == "" {
+		return nil
+	}
+	if _, err := snapshot.ParseRef(f.from); err != nil {
+		return fmt.Errorf("--from: %w", err)
+	}
+	return nil
+}
+
+func (a *app) snapshotLsVerb() *cobra.Command {
+	asJSON, quiet := false, false
+	cmd := &cobra.Command{
+		Use:     "ls [NAME]",
+		Aliases: []string{"list"},
+		Short:   "List snapshots",
+		Example: "  sudo berth snapshot ls --json | jq -r .name",
+		Args:    atMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if asJSON && quiet {
+				return usage(cmd, "--json and --quiet exclude each other")
+			}
+			m, err := a.manager()
+			if err != nil {
+				return err
+			}
+			all, err := m.Snapshots().List(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				all = slices.DeleteFunc(all, func(m snapshot.Manifest) bool { return m.Name != args[0] })
+			}
+			switch {
+			case asJSON:
+				return a.snapshotsJSON(all)
+			case quiet:
+				return a.snapshotsQuiet(all)
+			}
+			return a.snapshotsTable(all, time.Now())
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print NAME@VERSION only")
+	return cmd
+}
+
+func (a *app) snapshotsJSON(all []snapshot.Manifest) error {
+	for _, m := range all {
+		if err := a.printJSON(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) snapshotsQuiet(all []snapshot.Manifest) error {
+	for _, m := range all {
+		if _, err := fmt.Fprintln(a.Out, m.Ref()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) snapshotsTable(all []snapshot.Manifest, now time.Time) error {
+	w := a.table()
+	fmt.Fprintln(w, "NAME\tVERSION\tIMAGES\tVOLUMES\tSIZE\tAGE\tBUILT ON")
+	for _, m := range all {
+		var bases []string
+		for _, b := range m.Bases {
+			bases = append(bases, b.Snapshot)
+		}
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%s\t%s\n", m.Name, m.Version, len(m.Images), len(m.Volumes),
+			units.BytesSize(float64(m.Size.Layers+m.Size.Blobs+m.Size.Metadata)), age(m.Created, now), orDash(strings.Join(bases, " ")))
+	}
+	return w.Flush()
+}
+
+func (a *app) snapshotInspectVerb() *cobra.Command {
+	asJSON := false
+	cmd := &cobra.Command{
+		Use:               "inspect NAME[@VERSION]...",
+		Short:             "Show what is in a snapshot as JSON",
+		Example:           "  sudo berth snapshot inspect ci | jq -r '.images[].name'",
+		Args:              atLeast(1, "the name of a snapshot"),
+		ValidArgsFunction: a.completeSnapshots,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := json.NewEncoder(a.Out)
+			if !asJSON {
+				out.SetIndent("", "  ")
+			}
+			return a.eachSnapshot(cmd, args, func(_ *engine.Manager, m *snapshot.Manifest) error { return out.Encode(m) })
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one object a line instead of indented")
+	return cmd
+}
+
+func (a *app) snapshotVerifyVerb() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify NAME[@VERSION]...",
+		Short: "Check that a snapshot is as it was made",
+		Long: `Compare snapshots with their manifests: image data by its contents, layers and databases by
+names, owners, modes, sizes, times and attributes.`,
+		Example:           "  sudo berth snapshot verify ci",
+		Args:              atLeast(1, "the name of a snapshot"),
+		ValidArgsFunction: a.completeSnapshots,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.eachSnapshot(cmd, args, func(e *engine.Manager, m *snapshot.Manifest) error {
+				if err := e.Snapshots().Verify(cmd.Context(), m); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintln(a.Out, m.Ref())
+				return err
+			})
+		},
+	}
+}
+
+// eachSnapshot does one thing with every snapshot named, and goes on after an error.
+func (a *app) eachSnapshot(cmd *cobra.Command, refs []string, do func(*engine.Manager, *snapshot.Manifest) error) error {
+	parsed, err := parseRefs(cmd, refs)
+	if err != nil {
+		return err
+	}
+	e, err := a.manager()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, ref := range parsed {
+		m, err := e.Snapshots().Find(ref)
+		if err == nil {
+			err = do(e, m)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func parseRefs(cmd *cobra.Command, refs []string) ([]snapshot.Ref, error) {
+	var out []snapshot.Ref
+	for _, r := range refs {
+		ref, err := snapshot.ParseRef(r)
+		if err != nil {
+			return nil, usage(cmd, "%w", err)
+		}
+		out = append(out, ref)
+	}
+	return out, nil
+}
+
+func (a *app) snapshotRmVerb() *cobra.Command {
+	force := false
+	cmd := &cobra.Command{
+		Use:   "rm NAME[@VERSION]...",
+		Short: "Remove snapshots",
+		Long: `Remove one version of a snapshot, or all of them. A snapshot that an engine was started from,
+or another snapshot builds on, is not removed.`,
+		Example:           "  sudo berth snapshot rm ci@3",
+		Args:              atLeast(1, "the name of a snapshot"),
+		ValidArgsFunction: a.completeSnapshots,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			refs, err := parseRefs(cmd, args)
+			if err != nil {
+				return err
+			}
+			m, err := a.manager()
+			if err != nil {
+				return err
+			}
+			var errs []error
+			for _, ref := range refs {
+				removed, err := m.RemoveSnapshot(cmd.Context(), ref)
+				if force && errors.Is(err, snapshot.ErrNotFound) {
+					err = nil
+				}
+				errs = append(errs, err)
+				for _, r := range removed {
+					fmt.Fprintln(a.Out, r)
+				}
+			}
+			return errors.Join(errs...)
+		},
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not mind a snapshot that does not exist")
+	return cmd
+}
+
+func (a *app) completeSnapshots(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	m, err := a.manager()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	all, err := m.Snapshots().List(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, s := range all {
+		names = append(names, s.Name, s.Ref().String())
+	}
+	return slices.Compact(names), cobra.ShellCompDirectiveNoFileComp
+}
