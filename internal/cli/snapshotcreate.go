@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -98,7 +99,13 @@ func (a *app) snapshotCreate(cmd *cobra.Command, f *createFlags, name string) er
 	if !ok {
 		return errors.Join(errors.New("this engine cannot be frozen"), e.Close(cmd.Context()))
 	}
-	if err := a.fill(e, todo, calls); err != nil {
+	netns, err := linux.Hold(e.NetNS())
+	if err != nil {
+		return errors.Join(err, e.Close(context.WithoutCancel(cmd.Context())))
+	}
+	defer netns.Close()
+	defer a.clear(netns) // when the engine is gone: all that is left there are commands
+	if err := a.fill(e, todo, calls, netns); err != nil {
 		a.report(e.Close(context.WithoutCancel(cmd.Context())))
 		return err
 	}
@@ -141,14 +148,8 @@ func (f *createFlags) commands() []filling {
 }
 
 // fill runs the commands one after the other. What they print is not berth's result.
-func (a *app) fill(e running, todo []filling, calls []call) error {
+func (a *app) fill(e running, todo []filling, calls []call, netns *os.File) error {
 	signals := a.signals.Take()
-	netns, err := linux.Hold(e.NetNS())
-	if err != nil {
-		return err
-	}
-	defer netns.Close()
-	defer a.clear(netns)
 	done := make(chan struct{})
 	quiet := a.follow(e, done)
 	defer func() { close(done); <-quiet }()
