@@ -74,7 +74,7 @@ func (f *engineFlags) parse(rules shareRules) (request, error) {
 	if r.spec.Runtime, err = runtimePath(f.runtime); err != nil {
 		return r, fmt.Errorf("--runtime %s: %w", f.runtime, err)
 	}
-	checks := []func(*engine.Spec) error{f.checkChoices, f.parseLimits, f.parseNetwork, f.parseTrust, f.parseFork}
+	checks := []func(*engine.Spec) error{f.parseLimits, f.parseNetwork, f.parseTrust, f.parseFork}
 	for _, check := range checks {
 		if err := check(&r.spec); err != nil {
 			return r, err
@@ -83,7 +83,10 @@ func (f *engineFlags) parse(rules shareRules) (request, error) {
 	if r.dir, err = workDir(); err != nil && !f.noShareCWD {
 		r.note = fmt.Sprintf("the current directory is not shared: %v", err)
 	}
-	return r, f.addShares(&r, rules)
+	if err := f.addShares(&r, rules); err != nil {
+		return r, err
+	}
+	return r, r.spec.Validate()
 }
 
 // runtimePath is the absolute path of the program that --runtime names; empty stands for
@@ -107,27 +110,7 @@ func identity(user string) (command.Identity, error) {
 	return command.Lookup(user)
 }
 
-func (f *engineFlags) checkChoices(spec *engine.Spec) error {
-	if f.name != "" && !state.NamePattern.MatchString(f.name) {
-		return fmt.Errorf("name %q: use at most 63 of a-z 0-9 _ . - and begin with a letter or digit", f.name)
-	}
-	if !oneOf(spec.Isolation, "", engine.IsolationUserNS, engine.IsolationRootful) {
-		return fmt.Errorf("--isolation %s: choose userns or rootful", f.isolation)
-	}
-	if !oneOf(spec.ShareAs, "", engine.ShareAsRoot, engine.ShareAsKeepID) {
-		return fmt.Errorf("--share-as %s: choose root or keep-id", f.shareAs)
-	}
-	return nil
-}
-
-func oneOf[T comparable](v T, choices ...T) bool {
-	for _, c := range choices {
-		if v == c {
-			return true
-		}
-	}
-	return false
-}
+func oneOf[T comparable](v T, choices ...T) bool { return slices.Contains(choices, v) }
 
 func (f *engineFlags) addShares(r *request, rules shareRules) error {
 	for _, s := range f.shares {

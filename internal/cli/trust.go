@@ -8,10 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/berth-dev/berth/internal/engine"
@@ -45,9 +42,6 @@ func parseRegistryCA(s string) (engine.RegistryCA, error) {
 	if !ok || file == "" {
 		return engine.RegistryCA{}, errors.New("give HOST[:PORT]=FILE")
 	}
-	if err := checkRegistry(host); err != nil {
-		return engine.RegistryCA{}, err
-	}
 	data, err := readSmall(file)
 	if err != nil {
 		return engine.RegistryCA{}, err
@@ -59,21 +53,7 @@ func parseRegistryCA(s string) (engine.RegistryCA, error) {
 	return engine.RegistryCA{Host: host, PEM: certificates}, nil
 }
 
-// checkRegistry accepts a registry as image names have it: HOST or HOST:PORT. It becomes
-// the name of a directory in the engine.
-func checkRegistry(host string) error {
-	name := host
-	if h, port, err := net.SplitHostPort(host); err == nil {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return fmt.Errorf("%q is not a port (1 to 65535)", port)
-		}
-		name = h
-	}
-	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err != nil && !hostName.MatchString(name) {
-		return fmt.Errorf("%q is not a registry's host name; give it as in an image's name, without https://", host)
-	}
-	return nil
-}
+func checkRegistry(name string) error { return engine.CheckRegistry(name) }
 
 // certificates returns the certificates in data and nothing else: a private key in the
 // same file does not get into the engine.

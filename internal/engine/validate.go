@@ -3,10 +3,12 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/berth-dev/berth/internal/state"
@@ -14,6 +16,12 @@ import (
 
 // minMemory is the least that dockerd can be started and used with, in bytes.
 const minMemory = 64 << 20
+
+// Bounds of a processor limit: the kernel's shortest quota is 1 ms of each 100 ms.
+const (
+	minCPUs = 0.01
+	maxCPUs = 1 << 16
+)
 
 // minPIDs is the least number of tasks that dockerd and one container come to.
 const minPIDs = 64
@@ -60,16 +68,18 @@ func checkLimits(s *Spec) error {
 	switch l := s.Limits; {
 	case l.Memory < 0 || l.Memory > 0 && l.Memory < minMemory:
 		return &SpecError{"--memory", fmt.Sprintf("%d bytes are too few for dockerd and a container; give at least %dm", l.Memory, minMemory>>20)}
-	case l.CPUs < 0 || l.CPUs > 0 && l.CPUs < 0.01:
-		return &SpecError{"--cpus", fmt.Sprintf("%g processors are too few; give at least 0.01", l.CPUs)}
+	case l.CPUs < 0 || l.CPUs > 0 && l.CPUs < minCPUs:
+		return &SpecError{"--cpus", fmt.Sprintf("%g processors are too few; give at least %g", l.CPUs, minCPUs)}
+	case l.CPUs > maxCPUs:
+		return &SpecError{"--cpus", fmt.Sprintf("no machine has %g processors; leave it out for no limit", l.CPUs)}
 	case l.PIDs < 0 || l.PIDs > 0 && l.PIDs < minPIDs:
 		return &SpecError{"--pids", fmt.Sprintf("%d processes are too few for dockerd and a container; give at least %d", l.PIDs, minPIDs)}
 	}
 	return nil
 }
 
-// hostPattern is a host name (RFC 1123, section 2.1).
-var hostPattern = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$`)
+// hostPattern is a host name (RFC 1123, section 2.1), or one with underscores, as services have.
+var hostPattern = regexp.MustCompile(`^[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?(\.[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)*$`)
 
 func checkNetwork(s *Spec) error {
 	if d := s.Network.Driver; d != NetworkVeth && d != NetworkNone {
@@ -80,7 +90,7 @@ func checkNetwork(s *Spec) error {
 		return &SpecError{"--mtu", fmt.Sprintf("%d is not between 1280 and 65535", mtu)}
 	}
 	for _, h := range s.Network.Hosts {
-		if !hostPattern.MatchString(h.Name) {
+		if !hostPattern.MatchString(h.Name) || len(h.Name) > 253 {
 			return &SpecError{"--add-host", fmt.Sprintf("%q is not a host name", h.Name)}
 		}
 		if _, err := netip.ParseAddr(h.Addr); err != nil && h.Addr != HostGateway {
@@ -153,10 +163,24 @@ func checkRuntime(s *Spec) error {
 // registryPattern is the host[:port] of an image's name (the distribution project's reference grammar).
 var registryPattern = regexp.MustCompile(`^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?$`)
 
+// CheckRegistry finds fault with the name of a registry: a host or host:port, as image
+// names have it.
+func CheckRegistry(name string) error {
+	if !registryPattern.MatchString(name) {
+		return fmt.Errorf("%q is not a registry's host or host:port, as image names have it, without https://", name)
+	}
+	if _, port, err := net.SplitHostPort(name); err == nil {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("%q: the port is not one of 1 to 65535", name)
+		}
+	}
+	return nil
+}
+
 func checkCAs(s *Spec) error {
 	for _, ca := range s.RegistryCAs {
-		if !registryPattern.MatchString(ca.Host) {
-			return &SpecError{"--registry-ca", fmt.Sprintf("%q is not a registry's host or host:port", ca.Host)}
+		if err := CheckRegistry(ca.Host); err != nil {
+			return &SpecError{"--registry-ca", err.Error()}
 		}
 	}
 	return nil
