@@ -20,7 +20,11 @@ import (
 )
 
 // Snapshots returns the snapshots that engines can be forks of.
-func (m *Manager) Snapshots() *snapshot.Store { return snapshot.Open(m.paths, m.log) }
+func (m *Manager) Snapshots() *snapshot.Store {
+	s := snapshot.Open(m.paths, m.log)
+	s.After = m.fault.after
+	return s
+}
 
 func checkFrom(s *Spec) error {
 	if s.From == "" {

@@ -123,10 +123,16 @@ func (d *draft) abandon() error {
 }
 
 func (d *draft) fill(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{
-		d.copyData, d.prune, d.moveLayers, d.sealBlobs, d.describe,
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"copy", d.copyData}, {"prune", d.prune}, {"move", d.moveLayers}, {"seal", d.sealBlobs}, {"describe", d.describe},
 	} {
-		if err := step(ctx); err != nil {
+		if err := step.do(ctx); err != nil {
+			return err
+		}
+		if err := d.store.after("freeze-" + step.name); err != nil {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
@@ -227,6 +233,9 @@ func (d *draft) moveLayers(ctx context.Context) error {
 		if name := e.Name(); d.kinds[name] == committed && e.IsDir() && layers.NamePattern.MatchString(name) {
 			if err := d.moveLayer(from, links, to, name); err != nil {
 				return fmt.Errorf("move layer %s: %w", name, err)
+			}
+			if err := d.store.after("freeze-layer"); err != nil {
+				return err
 			}
 			d.manifest.Layers = append(d.manifest.Layers, Layer{Name: name})
 		}

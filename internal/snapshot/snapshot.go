@@ -55,6 +55,16 @@ type Store struct {
 	paths   state.Paths
 	log     *slog.Logger
 	drivers []layers.Driver
+	// After is called after each step of Freeze, with its name, so that tests can see what a
+	// crash or an error there leaves. nil: it is not.
+	After func(step string) error
+}
+
+func (s *Store) after(step string) error {
+	if s.After == nil {
+		return nil
+	}
+	return s.After(step)
 }
 
 // Open returns the store; it touches nothing. The ways of sharing are tried in the order
@@ -290,6 +300,9 @@ func (s *Store) publish(ctx context.Context, dir string, m *Manifest) error {
 			return err
 		}
 		if err := writeFile(filepath.Join(nameDir, lastFile), strconv.Itoa(m.Version)+"\n"); err != nil {
+			return err
+		}
+		if err := s.after("freeze-sync"); err != nil {
 			return err
 		}
 		published := s.versionDir(m.Name, m.Version)
