@@ -45,7 +45,7 @@ func Run(ctx context.Context, streams Streams, args []string) int {
 	ctx, signals := command.Watch(ctx)
 	defer signals.Stop()
 	a := &app{Streams: streams, signals: signals, open: openEngines}
-	return a.run(ctx, args)
+	return a.run(ctx, asEntrypoint(os.Args[0], args))
 }
 
 // run is Run without what concerns the whole process.
@@ -107,9 +107,9 @@ ready in a fraction of a second, gone without a trace.`,
 	}
 	add(groupRun, a.runVerb(), a.upVerb(), a.execVerb(), a.shellVerb(), a.dockerVerb(), a.envVerb(), a.contextVerb())
 	add(groupEngines, a.lsVerb(), a.inspectVerb(), a.logsVerb(), a.statsVerb(), a.stopVerb(), a.startVerb(), a.rmVerb())
-	add(groupMachine, a.snapshotVerb(), a.doctorVerb(), a.gcVerb(), a.imageVerb(), a.versionVerb())
+	add(groupMachine, a.snapshotVerb(), a.doctorVerb(), a.gcVerb(), a.imageVerb(), a.initVerb(), a.versionVerb())
 	add(groupMachine, a.mirrorVerb(), a.configVerb())
-	root.AddCommand(a.monitorVerb(), a.attendVerb(), a.sweepVerb(), a.stepsVerb())
+	root.AddCommand(a.monitorVerb(), a.attendVerb(), a.sweepVerb(), a.stepsVerb(), a.healthVerb())
 	return root
 }
 

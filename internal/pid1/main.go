@@ -160,7 +160,13 @@ func (i *initProcess) listenForReady() error {
 	if err := os.MkdirAll(filepath.Dir(notifySocket), 0o700); err != nil {
 		return err
 	}
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notifySocket, Net: "unixgram"})
+	return OnReady(notifySocket, func() { i.send(Message{Ready: true}) })
+}
+
+// OnReady makes the socket at path for a process that says when it is ready (sd_notify(3)),
+// and calls f once when it does.
+func OnReady(path string, f func()) error {
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		return err
 	}
@@ -173,7 +179,7 @@ func (i *initProcess) listenForReady() error {
 				return
 			}
 			if isReady(buf[:n]) {
-				i.send(Message{Ready: true})
+				f()
 				return
 			}
 		}

@@ -1,0 +1,190 @@
+package boot
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// plan is what the arguments and variables ask for.
+type plan struct {
+	command []string // what to become instead of an engine
+
+	hosts      []string // where the Docker API is served, as dockerd's --host
+	group      string   // of unix sockets
+	dataRoot   string
+	configFile string
+	isolation  Isolation
+	mirror     string // URL of a mirror for all registries
+	ca         string // file with authorities to trust besides the usual ones
+	wantTLS    *bool  // --tls or --tlsverify given
+	verify     bool
+	caFile     string
+	certFile   string
+	keyFile    string
+	tls        *tlsFiles       // set later
+	config     json.RawMessage // the user's daemon.json, without what is read here; set later
+
+	args   []string // for dockerd
+	given  map[string]bool
+	byHand bool // `dockerd …` was typed, so nothing is added to what it says
+}
+
+// dockerd's flags that say where it works, which is berth's business. Values: takes one.
+var taken = map[string]bool{
+	"host": true, "group": true, "data-root": true, "config-file": true,
+	"tls": false, "tlsverify": false, "tlscacert": true, "tlscert": true, "tlskey": true,
+	"pidfile": true, "exec-root": true, "containerd": true,
+	"isolation": true, "mirror": true, "ca": true, // berth's own
+}
+
+// short names of flags (dockerd --help).
+var short = map[string]string{"H": "host", "G": "group", "p": "pidfile", "D": "debug", "l": "log-level", "s": "storage-driver"}
+
+// settings are the keys in daemon.json of flags that are called something else there.
+var settings = map[string]string{
+	"exec-opt": "exec-opts", "default-network-opt": "default-network-opts", "storage-opt": "storage-opts", "host": "hosts",
+	"insecure-registry": "insecure-registries", "registry-mirror": "registry-mirrors",
+}
+
+// parse reads the arguments as docker:dind's entry point does: flags are for dockerd, a
+// subcommand of docker's is for docker, everything else is a command.
+func parse(args []string, env map[string]string) (*plan, error) {
+	p := &plan{given: map[string]bool{}, dataRoot: "/var/lib/docker", configFile: "/etc/docker/daemon.json", group: "docker"}
+	p.isolation = Isolation(env["BERTH_ISOLATION"])
+	p.mirror, p.ca = env["BERTH_MIRROR"], env["BERTH_CA"]
+	switch {
+	case len(args) > 0 && args[0] == "dockerd":
+		p.byHand, args = true, args[1:]
+	case len(args) > 0 && !strings.HasPrefix(args[0], "-"):
+		p.command = args
+		return p, nil
+	}
+	for len(args) > 0 {
+		var err error
+		if args, err = p.flag(args); err != nil {
+			return nil, err
+		}
+	}
+	p.defaultHosts(env)
+	return p, p.isolation.check()
+}
+
+// flag reads the first argument and its value, and returns the rest.
+func (p *plan) flag(args []string) ([]string, error) {
+	name, value, has := strings.Cut(args[0], "=")
+	switch {
+	case strings.HasPrefix(name, "--"):
+		name = name[2:]
+	case len(name) >= 2 && name[0] == '-':
+		letter := name[1:2]
+		if !has && len(name) > 2 { // -Htcp://…
+			value, has = args[0][2:], true
+		}
+		if name = short[letter]; name == "" {
+			name = letter
+		}
+	}
+	p.given[name] = true
+	if key := settings[name]; key != "" {
+		p.given[key] = true
+	}
+	takes, ours := taken[name]
+	if !ours {
+		p.args = append(p.args, args[0])
+		return args[1:], nil
+	}
+	rest := args[1:]
+	if takes && !has {
+		if len(rest) == 0 {
+			return nil, fmt.Errorf("--%s needs a value", name)
+		}
+		value, rest = rest[0], rest[1:]
+	}
+	return rest, p.set(name, value)
+}
+
+func (p *plan) set(name, value string) error {
+	switch name {
+	case "host":
+		p.hosts = append(p.hosts, value)
+	case "group":
+		p.group = value
+	case "data-root":
+		p.dataRoot = value
+	case "config-file":
+		p.configFile = value
+	case "isolation":
+		p.isolation = Isolation(value)
+	case "mirror":
+		p.mirror = value
+	case "ca":
+		p.ca = value
+	case "tls", "tlsverify":
+		on := value == "" || value == "true" || value == "1"
+		p.wantTLS = &on
+		p.verify = p.verify || name == "tlsverify" && on
+	case "tlscacert":
+		p.caFile = value
+	case "tlscert":
+		p.certFile = value
+	case "tlskey":
+		p.keyFile = value
+	case "pidfile", "exec-root": // inside the engine; nobody can miss them
+	case "containerd":
+		return fmt.Errorf("--containerd %s: the engine has its own containerd; leave the flag out", value)
+	}
+	return nil
+}
+
+// defaultHosts adds the addresses at which clients of docker:dind look for an engine.
+func (p *plan) defaultHosts(env map[string]string) {
+	unixHost := defaultSocket
+	if h := env["DOCKER_HOST"]; strings.HasPrefix(h, "unix://") {
+		unixHost = h
+	}
+	if p.byHand {
+		if len(p.hosts) == 0 {
+			p.hosts = []string{unixHost}
+		}
+		return
+	}
+	given := p.hosts
+	p.hosts = []string{unixHost}
+	switch {
+	case p.wantTLS != nil && *p.wantTLS, p.wantTLS == nil && env["DOCKER_TLS_CERTDIR"] != "":
+		p.hosts = append(p.hosts, "tcp://0.0.0.0:2376")
+	default:
+		p.hosts = append(p.hosts, "tcp://0.0.0.0:2375")
+	}
+	p.addHosts(given)
+}
+
+func (p *plan) addHosts(hosts []string) {
+	for _, h := range hosts {
+		// The same socket by its other name is the same.
+		if h = strings.Replace(h, "unix:///run/", "unix:///var/run/", 1); !slices.Contains(p.hosts, h) {
+			p.hosts = append(p.hosts, h)
+		}
+	}
+}
+
+// plain reports whether the API is served over TCP without TLS.
+func (p *plan) plain() bool {
+	for _, h := range p.hosts {
+		if strings.HasPrefix(h, "tcp://") && p.tls == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func environ(list []string) map[string]string {
+	m := map[string]string{}
+	for _, kv := range list {
+		k, v, _ := strings.Cut(kv, "=")
+		m[k] = v
+	}
+	return m
+}

@@ -1,0 +1,129 @@
+// Package boot is the entry point of berth's container image, the drop-in for docker:dind:
+// it reads the arguments and variables that docker:dind takes, makes the certificates,
+// listens where clients expect the engine, chooses how far the engine is kept from the
+// container, and looks after it until it ends.
+//
+// A container that may (one run with --privileged) gets an engine as `berth run` makes it,
+// in namespaces of its own, which gives up the container's power over the host. Any other
+// gets dockerd in the namespaces of the container, if that is allowed to do what dockerd
+// needs, and a list of the missing options of `docker run` if not.
+//
+// What docker:dind does and this does differently is listed in docs/guide/dind.md. The
+// package knows nothing of command lines but dockerd's. Paths are those of the container.
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config is what the entry point is given.
+type Config struct {
+	Args    []string // after `berth init`
+	Environ []string
+	Out     *os.File // the container's log
+	Log     *slog.Logger
+}
+
+const (
+	self    = "/usr/bin/berth"
+	reaper  = "/usr/bin/docker-init" // tini
+	dockerd = "/usr/bin/dockerd"
+	// runtimeDir holds all that must not outlive the container's processes.
+	runtimeDir = "/run/berth"
+)
+
+// Run does what the arguments say and returns the exit status. It returns when the engine
+// has ended, which SIGTERM and SIGINT (ctx) bring about. For commands of the user's it does
+// not return: the process becomes the command.
+func Run(ctx context.Context, c Config) (int, error) {
+	env := environ(c.Environ)
+	p, err := parse(c.Args, env)
+	if err != nil {
+		return 2, err
+	}
+	if p.command != nil {
+		return runCommand(p.command, c.Environ)
+	}
+	if os.Geteuid() != 0 {
+		return 125, errors.New("berth init has to be the container's root: leave --user out")
+	}
+	if os.Getpid() == 1 {
+		// Somebody has to look after orphans, and this program has children of its own to wait for.
+		err := unix.Exec(reaper, append([]string{"docker-init", "--", self, "init"}, c.Args...), c.Environ)
+		return 125, fmt.Errorf("start %s: %w", reaper, err)
+	}
+	return serve(ctx, c, p, env)
+}
+
+// serve starts an engine and stays with it.
+func serve(ctx context.Context, c Config, p *plan, env map[string]string) (int, error) {
+	say := func(format string, args ...any) { fmt.Fprintf(c.Out, "berth: "+format+"\n", args...) }
+	if err := prepare(); err != nil {
+		return 125, err
+	}
+	health, err := newHealth(filepath.Join(runtimeDir, "health.sock"))
+	if err != nil {
+		return 125, err
+	}
+	defer health.close()
+	if p.config, err = p.readConfig(); err != nil {
+		return 2, err
+	}
+	if p.tls, err = p.findTLS(env); err != nil {
+		return 125, err
+	}
+	listeners, err := listen(p.hosts, p.group)
+	if err != nil {
+		return 125, err
+	}
+	defer listeners.close()
+	if p.plain() {
+		say("warning: the Docker API is open to everybody who can reach this container, without TLS; leave DOCKER_TLS_CERTDIR as it is for TLS")
+	}
+	isolation, why, err := choose(p.isolation)
+	if err != nil {
+		return 125, err
+	}
+	say("isolation %s: %s", isolation, why)
+	s := &starter{Config: c, plan: p, env: env, listeners: listeners, say: say}
+	e, err := s.start(ctx, isolation)
+	if err != nil {
+		return 125, err
+	}
+	if err := loadImages(ctx, e.socket(), imagesDir, say); err != nil {
+		say("%v", err)
+	}
+	health.ready()
+	return e.wait(ctx)
+}
+
+// started is an engine that has been started.
+type started interface {
+	socket() string // of the Docker API, in the container
+	// wait returns the engine's exit status when it has ended. When ctx ends, it stops the
+	// engine, whose containers are given time to stop.
+	wait(ctx context.Context) (int, error)
+}
+
+// starter has what both ways of starting an engine need.
+type starter struct {
+	Config
+	plan      *plan
+	env       map[string]string
+	listeners *listeners
+	say       func(string, ...any)
+}
+
+func (s *starter) start(ctx context.Context, isolation Isolation) (started, error) {
+	if isolation == None {
+		return s.startHere(ctx)
+	}
+	return s.startNested(ctx, isolation)
+}

@@ -1,0 +1,152 @@
+package boot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/internal/cgroup"
+	"github.com/berth-dev/berth/internal/network/host"
+	"github.com/berth-dev/berth/internal/pid1"
+)
+
+// here is a dockerd in the container's own namespaces.
+type here struct {
+	cmd    *exec.Cmd
+	path   string
+	exited chan struct{}
+	err    error
+}
+
+func (s *starter) startHere(ctx context.Context) (started, error) {
+	if err := os.MkdirAll(s.plan.dataRoot, 0o711); err != nil {
+		return nil, err
+	}
+	if err := checkData(s.plan.dataRoot); err != nil {
+		return nil, err
+	}
+	if _, err := cgroup.Nest(); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
+		return nil, fmt.Errorf("forward packets: %w; add to docker run: --sysctl net.ipv4.ip_forward=1", err)
+	}
+	args, env, err := s.hereArgs()
+	if err != nil {
+		return nil, err
+	}
+	notify := filepath.Join(runtimeDir, "notify.sock")
+	ready := make(chan struct{})
+	if err := pid1.OnReady(notify, func() { close(ready) }); err != nil {
+		return nil, err
+	}
+	// Init's verb sets what only the process itself can know: LISTEN_PID.
+	h := &here{path: s.listeners.unix, exited: make(chan struct{})}
+	h.cmd = exec.Command("/usr/sbin/berth-init", append([]string{"daemon", dockerd}, args...)...)
+	h.cmd.Env = append(env, "NOTIFY_SOCKET="+notify, fmt.Sprintf("LISTEN_FDS=%d", len(s.listeners.files)))
+	h.cmd.ExtraFiles = s.listeners.files
+	h.cmd.Stdout, h.cmd.Stderr = s.Out, s.Out
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := h.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { h.err = h.cmd.Wait(); close(h.exited) }()
+	select {
+	case <-ready:
+		return h, nil
+	case <-h.exited:
+		return nil, fmt.Errorf("dockerd ended: %v; its last words are above", h.err)
+	case <-ctx.Done():
+		_ = h.cmd.Process.Signal(unix.SIGTERM)
+		<-h.exited
+		return nil, context.Cause(ctx)
+	}
+}
+
+// hereArgs are dockerd's arguments and environment.
+func (s *starter) hereArgs() (args, env []string, err error) {
+	p := s.plan
+	files, err := s.files()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, f := range files {
+		if err := os.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
+			return nil, nil, err
+		}
+		if old, err := os.ReadFile(f.Path); err == nil && string(old) == f.Data {
+			continue
+		}
+		if err := os.WriteFile(f.Path, []byte(f.Data), os.FileMode(f.Mode)); err != nil {
+			return nil, nil, err
+		}
+	}
+	config := filepath.Join(runtimeDir, "daemon.json")
+	if err := os.WriteFile(config, s.hereConfig(), 0o600); err != nil {
+		return nil, nil, err
+	}
+	args = append(args, "--config-file="+config, "--data-root="+p.dataRoot)
+	args = append(append(args, p.args...), p.tlsArgs(tlsDir)...)
+	env = append(s.daemonEnv(), "PATH=/usr/bin:/usr/sbin", "HOME=/root")
+	return args, env, nil
+}
+
+// hereConfig is daemon.json: what suits a container, the user's over it.
+func (s *starter) hereConfig() []byte {
+	c := map[string]any{
+		"hosts": []string{"fd://"}, "storage-driver": "overlayfs", "firewall-backend": "nftables",
+		"exec-opts": []string{"native.cgroupdriver=cgroupfs"},
+	}
+	if s.env["DOCKER_IPTABLES_LEGACY"] != "" {
+		c["firewall-backend"] = "iptables"
+	}
+	if v, err := host.Read(); err == nil {
+		c["mtu"] = v.MTU()
+		c["default-network-opts"] = map[string]any{"bridge": map[string]string{"com.docker.network.driver.mtu": fmt.Sprint(v.MTU())}}
+	}
+	_ = json.Unmarshal(s.plan.config, &c)
+	for k := range s.plan.given {
+		if k != "hosts" {
+			delete(c, k)
+		}
+	}
+	b, _ := json.Marshal(c)
+	return b
+}
+
+func (h *here) socket() string { return h.path }
+
+func (h *here) wait(ctx context.Context) (int, error) {
+	select {
+	case <-h.exited:
+	case <-ctx.Done():
+		_ = h.cmd.Process.Signal(unix.SIGTERM)
+		<-h.exited
+	}
+	var exit *exec.ExitError
+	if errors.As(h.err, &exit) {
+		return exit.ExitCode(), nil
+	}
+	return 0, h.err
+}
+
+// checkData refuses a data root on which every image would have to be copied in full.
+func checkData(dir string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	if st.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return fmt.Errorf("%s is on the container's own overlay file system, on which there can be no other: add to docker run: -v %s",
+			dir, strings.TrimSuffix(dir, "/"))
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// stale are files that a dockerd which was killed leaves in a container that is started again.
+var stale = []string{"/var/run/docker.pid", "/run/docker/containerd/containerd.pid", "/run/docker/containerd/docker-containerd.pid"}
+
+// prepare makes the container what engines expect of a machine. What the container may not
+// do is left out here: what then is missing is said by [choose].
+func prepare() error {
+	for _, f := range stale {
+		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := os.MkdirAll(runtimeDir, 0o711); err != nil {
+		return err
+	}
+	// Fresh at every start, so that a container that was killed and starts again finds nothing.
+	if err := unix.Mount("tmpfs", runtimeDir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=711"); err != nil {
+		if err := os.RemoveAll(runtimeDir); err != nil {
+			return fmt.Errorf("empty %s: %w", runtimeDir, err)
+		}
+		if err := os.MkdirAll(runtimeDir, 0o711); err != nil {
+			return err
+		}
+	}
+	if empty("/sys/kernel/security") {
+		_ = unix.Mount("securityfs", "/sys/kernel/security", "securityfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_RDONLY, "")
+	}
+	// What is mounted in a container inside must be able to appear outside and the other way round.
+	_ = unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, "")
+	return nil
+}
+
+func empty(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) == 0
+}

@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/berth-dev/berth/internal/boot"
+	"github.com/berth-dev/berth/internal/image"
+)
+
+func (a *app) initVerb() *cobra.Command {
+	return &cobra.Command{
+		Use:   "init [DOCKERD-FLAG...] | CMD [ARG...]",
+		Short: "The entry point of the container image",
+		Long: `Start an engine for the container that this runs in, as docker:dind's entry point does:
+arguments that begin with - are dockerd's, anything else is a command to run with
+DOCKER_HOST set. Besides dockerd's flags there are
+
+  --isolation userns|rootful|none   how far the engine is kept from the container
+  --mirror URL                      ask this mirror for the images of all registries
+  --ca FILE                         trust these authorities, besides the usual ones`,
+		Example:            "  docker run --privileged -d --name dockerd berth:latest --registry-mirror=https://mirror.example",
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && (args[0] == "--help" || args[0] == "-h") {
+				return cmd.Help()
+			}
+			status, err := boot.Run(cmd.Context(), boot.Config{Args: args, Environ: os.Environ(), Out: a.Out, Log: a.log()})
+			if err != nil {
+				a.note("%v", err)
+			}
+			return withStatus(status)
+		},
+	}
+}
+
+// healthVerb is the image's HEALTHCHECK.
+func (a *app) healthVerb() *cobra.Command {
+	return &cobra.Command{
+		Use:    image.HealthVerb,
+		Short:  "Wait until this container's engine is ready (used by the image's HEALTHCHECK)",
+		Hidden: true,
+		Args:   atMost(0),
+		RunE:   func(cmd *cobra.Command, _ []string) error { return boot.Health(cmd.Context()) },
+	}
+}
+
+// asEntrypoint adds the verb for those who call berth by the name of docker:dind's scripts.
+func asEntrypoint(program string, args []string) []string {
+	switch filepath.Base(program) {
+	case "dockerd-entrypoint.sh", "docker-entrypoint.sh":
+		return append([]string{"init"}, args...)
+	}
+	return args
+}
