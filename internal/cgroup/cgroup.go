@@ -34,6 +34,8 @@ type version interface {
 	watchOOM(m cgroups.Manager, f func()) (stop func(), err error)
 	// swapLimit reports whether the kernel can bound swap.
 	swapLimit() bool
+	// prepare makes the hierarchy's visible root able to give controllers to groups below.
+	prepare() error
 	// missing lists the controllers that limits need and the machine has not.
 	missing() []string
 	name() string
@@ -64,6 +66,16 @@ func SwapLimit() bool { return current().swapLimit() }
 
 // Missing lists the controllers that an engine's limits need and the machine has not.
 func Missing() []string { return current().missing() }
+
+// Prepare has to be called before an engine's group is made. On a host there is nothing to
+// do. In a container with a cgroup namespace of its own it moves the container's processes
+// to a leaf, as on cgroup v2 a group with processes cannot have groups with limits.
+func Prepare() error {
+	if err := current().prepare(); err != nil {
+		return fmt.Errorf("make room for engines beside the processes of this container: %w", err)
+	}
+	return nil
+}
 
 // Delegate makes uid and gid owners of what an engine's root may change in its own group:
 // it can make groups below and move its processes, and cannot raise its own limits

@@ -26,6 +26,8 @@ func (v1) delegate(m cgroups.Manager, uid, gid int) error {
 	return nil
 }
 
+func (v1) prepare() error { return nil }
+
 func (v1) swapLimit() bool {
 	dir, err := cgroups.FindCgroupMountpoint("", "memory")
 	if err != nil {

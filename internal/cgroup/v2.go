@@ -2,7 +2,9 @@ package cgroup
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +13,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"github.com/opencontainers/cgroups"
+
+	"github.com/berth-dev/berth/internal/cgroup/leaf"
 )
 
 const unifiedRoot = "/sys/fs/cgroup"
@@ -27,6 +31,14 @@ func (v2) delegate(m cgroups.Manager, uid, gid int) error {
 		files = strings.Fields(string(b))
 	}
 	return chown(m.Path(""), files, uid, gid)
+}
+
+// prepare leaves the real root alone, for which the rule is not (it alone has no cgroup.type).
+func (v2) prepare() error {
+	if _, err := os.Stat(filepath.Join(unifiedRoot, "cgroup.type")); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return leaf.Enter()
 }
 
 // swapLimit looks for the file in any group: the root group has none.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/berth-dev/berth/internal/cgroup"
 	"github.com/berth-dev/berth/internal/ids"
 	"github.com/berth-dev/berth/internal/linux"
 	"github.com/berth-dev/berth/internal/payload"
@@ -85,6 +86,9 @@ func (m *Manager) start(ctx context.Context, l *launch) (_ *Engine, err error) {
 	}
 	if _, err := m.Collect(ctx); err != nil {
 		m.log.Warn("collect dead engines", "error", err)
+	}
+	if err := cgroup.Prepare(); err != nil {
+		return nil, err
 	}
 	if l.host, err = ids.ReadHost(); err != nil {
 		return nil, err
