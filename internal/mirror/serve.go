@@ -25,9 +25,10 @@ func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.stats.inFlight.Inc()
 	t, result, err := m.serve(out, r)
 	m.stats.inFlight.Dec()
+	broken := err != nil && out.begun
 	if err != nil {
 		result = "error"
-		if !out.begun {
+		if !broken {
 			writeError(out, r, err)
 		}
 		if fails(err) && r.Context().Err() == nil {
@@ -41,7 +42,7 @@ func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		slog.String("repository", t.repo), slog.String("kind", string(t.kind)), slog.String("ref", t.ref()),
 		slog.Int("status", out.status), slog.String("result", result), slog.Int64("bytes", out.sent),
 		slog.Duration("took", time.Since(begin)))
-	if err != nil && out.begun {
+	if broken {
 		panic(http.ErrAbortHandler) // the client must see that it has not got everything
 	}
 }
