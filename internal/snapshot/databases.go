@@ -31,7 +31,7 @@ const namespace = "moby"
 // kindCommitted is a snapshot that never changes any more (containerd, core/snapshots).
 const kindCommitted = 3
 
-var containerKey = regexp.MustCompile(`^[0-9a-f]{64}(-init)?$`)
+var containerKey = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // withDatabase opens a database of a data root, which an engine may have filled with
 // anything: a link out of the root is refused, and a file that breaks the rules of bbolt
@@ -99,13 +99,14 @@ func layerKinds(root *os.Root) (map[string]layerKind, error) {
 	return kinds, err
 }
 
-// classify takes a key <namespace>/<n>/<key>.
+// classify takes a key <namespace>/<n>/<key>. What is committed is a layer, also that
+// between a container and its image (<id>-init): docker commit builds on it.
 func classify(key string, kind byte) layerKind {
 	switch {
-	case containerKey.MatchString(key[strings.LastIndexByte(key, '/')+1:]):
-		return container
 	case kind == kindCommitted:
 		return committed
+	case containerKey.MatchString(key[strings.LastIndexByte(key, '/')+1:]):
+		return container
 	}
 	return active
 }

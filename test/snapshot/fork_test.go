@@ -1,0 +1,190 @@
+package snapshot
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/berth-dev/berth/test/leak"
+)
+
+// look is a script that says what a fork of the template must see.
+const look = `
+cat /opaque/only; ls /opaque; stat -c %u:%g /opaque/only /home/user/note; test ! -e /greeting; test ! -e /doomed
+cat /log; chown 5:6 /opaque/only; echo more >>/opaque/only; rm -r /opaque; mkdir /opaque; ls -a /opaque; rm /log; echo new >/log`
+
+// drivers are the ways of sharing that this machine's file system has.
+func drivers(t *testing.T) []string {
+	t.Helper()
+	return []string{"link", "copy"}
+}
+
+// Whatever is done in a fork works, and the template stays as it was to the bit.
+func TestFork(t *testing.T) {
+	leak.Guard(t, scope)
+	create(t, "tmpl")
+	before := hash(t, store)
+	for _, driver := range drivers(t) {
+		t.Run(driver, func(t *testing.T) {
+			t.Setenv("BERTH_SNAPSHOT_DRIVER", driver)
+			docker := up(t, "fork", "--from", "tmpl")
+			if out := must(t, "inspect", "fork"); !strings.Contains(out, `"sharing": "`+driver+`"`) {
+				t.Errorf("not shared by %s: %s", driver, out)
+			}
+			ok(t, "images", docker("images"), "berth.test/busy", "built")
+			if r := docker("ps", "-aq"); r.out != "" {
+				t.Errorf("containers travelled: %s", r)
+			}
+			ok(t, "volume", docker("run", "--rm", "-v", "keep:/v", imageName, "cat", "/v/f"), "kept")
+			ok(t, "layers", docker("run", "--name", "box", "built:1", "sh", "-ec", look), "replaced", "only", "1000:1000", "step")
+			ok(t, "commit", docker("commit", "box", "box:1"))
+			ok(t, "commit", docker("run", "--rm", "box:1", "cat", "/log"), "new")
+			ok(t, "cached build", docker("build", "--progress=plain", "-t", "again", buildDir))
+			if r := docker("build", "--progress=plain", "-t", "again", buildDir); strings.Count(r.err, "CACHED") < 2 {
+				t.Errorf("the build cache did not travel: %s", r)
+			}
+			ok(t, "a build on top", docker("build", "-q", "--build-arg", "round=2", "-t", "anew", buildDir))
+			ok(t, "the cache mount", docker("run", "--rm", "anew", "cat", "/log"), "step 1\nstep 2")
+			saved := filepath.Join(t.TempDir(), "saved.tar")
+			ok(t, "save", docker("save", "-o", saved, "built:1", imageName))
+			ok(t, "df", docker("system", "df"))
+			ok(t, "rm", docker("rm", "-f", "box"))
+			ok(t, "rmi", docker("rmi", "-f", "built:1", imageName, "box:1", "again", "anew"))
+			ok(t, "prune", docker("system", "prune", "-af", "--volumes"))
+			ok(t, "volume prune", docker("volume", "prune", "-af"))
+			if r := docker("images", "-aq"); r.out != "" {
+				t.Errorf("images are left after prune: %s", r)
+			}
+			ok(t, "load again", docker("load", "-i", saved), "built:1")
+			ok(t, "run again", docker("run", "--rm", "built:1", "sh", "-ec", look), "replaced")
+			must(t, "stop", "fork")
+			must(t, "start", "fork")
+			ok(t, "after a restart", docker("run", "--rm", "built:1", "cat", "/log"), "step")
+			must(t, "rm", "fork")
+			same(t, before, hash(t, store))
+		})
+	}
+	must(t, "snapshot", "verify", "tmpl")
+}
+
+// A privileged container is root of its engine, and cannot write to what others share.
+func TestTemplateIsOutOfReach(t *testing.T) {
+	leak.Guard(t, scope)
+	create(t, "tmpl")
+	before := hash(t, store)
+	docker := up(t, "fork", "--from", "tmpl")
+	r := docker("run", "--rm", "--privileged", "--pid=host", "-v", "/var/lib/berth:/b", "-v", "/var/lib/docker:/d", imageName, "sh", "-c", `
+		for m in /b/layers/*; do
+			mount -o remount,rw,bind $m && echo REMOUNTED
+			nsenter -t 1 -m mount -o remount,rw,bind /var/lib/berth/layers/$(basename $m) && echo REMOUNTED
+			umount $m
+			for f in $m/*/fs/etc/passwd; do echo x >>$f && echo WRITTEN; chmod 777 $f && echo CHANGED; rm $f && echo REMOVED; done
+		done
+		cd /d/containerd/daemon/io.containerd.content.v1.content/blobs/sha256
+		for f in *; do echo x >>$f && echo WRITTEN; chmod 777 $f && echo CHANGED; chown 0:0 $f && echo OWNED; done
+		echo tried`)
+	if r.out != "tried" {
+		t.Errorf("a privileged container got at the template: %s", r)
+	}
+	same(t, before, hash(t, store))
+}
+
+func TestVersionsAndRemoval(t *testing.T) {
+	leak.Guard(t, scope)
+	create(t, "tmpl")
+	if out := must(t, "snapshot", "create", "tmpl", "--update", "--run", "docker tag built:1 more:1; docker run --name xx "+imageName+" touch /made; docker commit xx made:1"); out != "tmpl@2" {
+		t.Errorf("an update printed %q", out)
+	}
+	docker := up(t, "fork", "--from", "tmpl")
+	ok(t, "a fork of a fork", docker("run", "--rm", "made:1", "ls", "/made"), "/made")
+	ok(t, "a fork of a fork", docker("run", "--rm", "more:1", "sh", "-ec", look), "replaced")
+	refused(t, []string{"in use", "tmpl@2"}, "snapshot", "rm", "tmpl@1")
+	refused(t, []string{"in use", "fork"}, "snapshot", "rm", "tmpl")
+	old := up(t, "old", "--from", "tmpl@1")
+	if r := old("images", "-q", "made:1"); r.out != "" {
+		t.Errorf("version 1 has what version 2 has: %s", r)
+	}
+	refused(t, []string{"no such snapshot", "tmpl@2"}, "up", "--from", "tmpl@3", "none")
+	refused(t, []string{"no such snapshot"}, "run", "--from", "nothing", "--", "true")
+	refused(t, []string{"rootful"}, "run", "--isolation", "rootful", "--from", "tmpl", "--", "true")
+	must(t, "rm", "fork", "old")
+}
+
+// A stopped engine's snapshot takes its layers, and the engine goes on.
+func TestSnapshotOfAnEngine(t *testing.T) {
+	leak.Guard(t, scope)
+	create(t, "tmpl")
+	docker := up(t, "source", "--from", "tmpl")
+	ok(t, "commit", docker("run", "--name", "box", "built:1", "touch", "/mine"))
+	ok(t, "commit", docker("commit", "box", "mine:1"))
+	refused(t, []string{"running", "berth stop"}, "snapshot", "create", "taken", "--from", "source")
+	must(t, "stop", "source")
+	t.Cleanup(func() { os.RemoveAll(store + "/taken") })
+	for _, step := range []string{"copy", "prune", "layer", "move", "seal", "describe", "sync"} {
+		for _, action := range []string{"kill", "fail"} {
+			r := berthWith(t, []string{"BERTH_FAULT=freeze-" + step + ":" + action}, "snapshot", "create", "taken", "--from", "source")
+			if r.code == 0 || must(t, "snapshot", "ls", "-q", "taken") != "" {
+				t.Errorf("%s after %s: %s", action, step, r)
+			}
+			must(t, "gc")
+			if left, _ := filepath.Glob(store + "/.new/*"); len(left) > 0 {
+				t.Errorf("%s after %s left %v", action, step, left)
+			}
+		}
+		must(t, "start", "source")
+		ok(t, "the source after a crash after "+step, docker("run", "--rm", "mine:1", "ls", "/mine", "/opaque/only"))
+		must(t, "stop", "source")
+	}
+	must(t, "snapshot", "create", "taken", "--from", "source")
+	must(t, "snapshot", "verify", "taken")
+	before := hash(t, store)
+	fork := up(t, "fork", "--from", "taken")
+	must(t, "start", "source")
+	ok(t, "the source", docker("start", "-a", "box"))
+	ok(t, "the source", docker("run", "--rm", "mine:1", "ls", "/mine", "/opaque/only"))
+	ok(t, "a fork of a fork", fork("run", "--rm", "mine:1", "sh", "-ec", "ls /mine; "+look), "replaced", "/mine")
+	ok(t, "prune", docker("system", "prune", "-af"))
+	ok(t, "prune", fork("system", "prune", "-af"))
+	same(t, before, hash(t, store))
+	refused(t, []string{"in use", "source", "fork"}, "snapshot", "rm", "taken")
+	must(t, "rm", "fork", "source")
+	must(t, "snapshot", "rm", "taken")
+}
+
+func TestManyForksAtOnce(t *testing.T) {
+	leak.Guard(t, scope)
+	create(t, "tmpl")
+	before := hash(t, store)
+	const n = 24
+	answers := make(chan result)
+	for i := range n {
+		go func() {
+			answers <- berth(t, "run", "--from", "tmpl", "--", "sh", "-ec", fmt.Sprintf(
+				"docker run --rm built:1 cat /log; docker rmi -f built:1 >/dev/null; if [ %d = 1 ]; then kill -9 $PPID; fi", i%2))
+		}()
+	}
+	for i := range n {
+		if r := <-answers; r.code != 0 && r.code != 137 || !strings.Contains(r.out, "step") {
+			t.Errorf("fork %d: %s", i, r)
+		}
+	}
+	must(t, "gc")
+	same(t, before, hash(t, store))
+}
+
+// A snapshot whose maker is killed is never there by half.
+func TestKilledWhileCreating(t *testing.T) {
+	leak.Guard(t, scope)
+	for _, step := range []string{"copy", "layer", "move", "seal", "describe", "sync"} {
+		for _, action := range []string{"kill", "fail"} {
+			r := berthWith(t, []string{"BERTH_FAULT=freeze-" + step + ":" + action}, "snapshot", "create", "dead", "--load", imageTar)
+			if r.code == 0 || must(t, "snapshot", "ls", "-q") != "" {
+				t.Errorf("%s after %s: %s", action, step, r)
+			}
+			must(t, "gc")
+		}
+	}
+	os.RemoveAll(store + "/dead")
+}
