@@ -106,10 +106,10 @@ func TestValidate(t *testing.T) {
 		"--pids":          {{Limits: Limits{PIDs: -1}}, {Limits: Limits{PIDs: 3}}},
 		"--net":           {{Network: Network{Driver: "bridge"}}},
 		"--mtu":           {{Network: Network{MTU: 100}}, {Network: Network{MTU: 70000}}},
-		"--add-host":      {{Network: Network{Hosts: []Host{{"a b", "1.2.3.4"}}}}, {Network: Network{Hosts: []Host{{"a", "1.2.3"}}}}, {Network: Network{Driver: NetworkNone, Hosts: []Host{{"a", HostGateway}}}}},
+		"--add-host":      {{Network: Network{Hosts: []Host{{"a b", "1.2.3.4"}}}}, {Network: Network{Hosts: []Host{{"-a", "1.2.3.4"}}}}, {Network: Network{Hosts: []Host{{"a\nb", "1.2.3.4"}}}}, {Network: Network{Hosts: []Host{{"", "1.2.3.4"}}}}, {Network: Network{Hosts: []Host{{"a", "1.2.3"}}}}, {Network: Network{Driver: NetworkNone, Hosts: []Host{{"a", HostGateway}}}}},
 		"--share":         {{Shares: []Share{{Path: "/"}}}, {Shares: []Share{{Path: "x"}}}, {Shares: []Share{{Path: "/a/../b"}}}, {Shares: []Share{{Path: "/proc"}}}, {Shares: []Share{{Path: "/usr/src"}}}, {Shares: []Share{{Path: "/var"}}}, {Shares: []Share{{Path: "/tmp"}}}, {Shares: []Share{{Path: "/a"}, {Path: "/a"}}}},
 		"--runtime":       {{Runtime: "crun"}},
-		"--registry-ca":   {{RegistryCAs: []RegistryCA{{Host: "../x"}}}, {RegistryCAs: []RegistryCA{{Host: "a/b"}}}, {RegistryCAs: []RegistryCA{{Host: ""}}}},
+		"--registry-ca":   {{RegistryCAs: []RegistryCA{{Host: "../x"}}}, {RegistryCAs: []RegistryCA{{Host: "a/b"}}}, {RegistryCAs: []RegistryCA{{Host: ""}}}, {RegistryCAs: []RegistryCA{{Host: "https://r.test"}}}, {RegistryCAs: []RegistryCA{{Host: ".."}}}, {RegistryCAs: []RegistryCA{{Host: "r.test:0"}}}, {RegistryCAs: []RegistryCA{{Host: "r.test:99999"}}}},
 		"--daemon-config": {{DaemonConfig: json.RawMessage(`[]`)}, {DaemonConfig: json.RawMessage(`{"hosts":[]}`)}, {DaemonConfig: json.RawMessage(`{"data-root":"/x"}`)}},
 	} {
 		for _, s := range s {
