@@ -114,7 +114,7 @@ func (e *Engine) Load(ctx context.Context, r io.Reader, opts ...TransferOption) 
 	}
 	result, err := e.client.ImageLoad(ctx, r, o...)
 	if err != nil {
-		return nil, wrap(ctx, "load", "", err)
+		return nil, wrapLoad(ctx, err)
 	}
 	defer result.Close()
 	tell, done := t.listener()
@@ -129,12 +129,23 @@ func (e *Engine) Load(ctx context.Context, r io.Reader, opts ...TransferOption) 
 		}
 	})
 	if err != nil {
-		return nil, wrap(ctx, "load", "", err)
+		return nil, wrapLoad(ctx, err)
 	}
 	if len(refs) == 0 {
-		return nil, &Error{Op: "load", Kind: ErrInvalid, Reason: "invalid argument: the archive holds no image; give one of docker save or an OCI layout"}
+		return nil, wrapLoad(ctx, errors.New("unrecognized image format"))
 	}
 	return e.describe(ctx, "load", refs)
+}
+
+// wrapLoad knows how dockerd says that what it was given is no archive of images.
+func wrapLoad(ctx context.Context, err error) error {
+	text := strings.ToLower(err.Error())
+	for _, w := range []string{"unrecognized image format", "unexpected eof", "invalid tar header"} {
+		if strings.Contains(text, w) && ctx.Err() == nil {
+			return &Error{Op: "load", Kind: ErrInvalid, Reason: err.Error() + "; give an archive of docker save or of an OCI layout", Err: err}
+		}
+	}
+	return wrap(ctx, "load", "", err)
 }
 
 func (e *Engine) describe(ctx context.Context, op string, refs []string) ([]Image, error) {
