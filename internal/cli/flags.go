@@ -27,6 +27,7 @@ type engineFlags struct {
 	noShareCWD                                                               bool
 	from                                                                     string
 	noVolumes                                                                bool
+	trustFlags
 }
 
 // networkHelp differs between verbs: only a command can stay in the host's network.
@@ -45,6 +46,7 @@ func (f *engineFlags) register(cmd *cobra.Command, networkHelp string) {
 	fs.StringVar(&f.isolation, "isolation", "", "userns (the default), or rootful: the engine's root is the host's")
 	fs.StringVar(&f.runtime, "runtime", "", "OCI runtime that runs the engine, by name or path (default: the bundled runc)")
 	fs.StringArrayVar(&f.registryCAs, "registry-ca", nil, "trust the certificates in FILE for a registry: HOST[:PORT]=FILE")
+	f.trustFlags.register(cmd)
 	fs.StringVar(&f.daemonConfig, "daemon-config", "", "`FILE` with settings for dockerd, as daemon.json")
 	_ = cmd.RegisterFlagCompletionFunc("net", cobra.FixedCompletions([]string{"veth", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("share-as", cobra.FixedCompletions([]string{"root", "keep-id"}, cobra.ShellCompDirectiveNoFileComp))
@@ -74,7 +76,7 @@ func (f *engineFlags) parse(rules shareRules) (request, error) {
 	if r.spec.Runtime, err = runtimePath(f.runtime); err != nil {
 		return r, fmt.Errorf("--runtime %s: %w", f.runtime, err)
 	}
-	checks := []func(*engine.Spec) error{f.parseLimits, f.parseNetwork, f.parseTrust, f.parseFork}
+	checks := []func(*engine.Spec) error{f.parseLimits, f.parseNetwork, f.parseTrust, f.trustFlags.parse, f.parseFork}
 	for _, check := range checks {
 		if err := check(&r.spec); err != nil {
 			return r, err
@@ -159,6 +161,9 @@ func (a *app) request(cmd *cobra.Command, f *engineFlags) (request, error) {
 	rules, err := engine.New(engine.Options{Paths: paths}) // touches nothing, so needs no root
 	if err != nil {
 		return request{}, err
+	}
+	if err := f.takeDefaults(cmd); err != nil {
+		return request{}, usage(cmd, "%w", err)
 	}
 	r, err := f.parse(rules.ShareProblem)
 	if err != nil {

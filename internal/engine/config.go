@@ -54,7 +54,11 @@ func daemonConfig(rec *network.Record, user json.RawMessage) ([]byte, error) {
 
 // startMessage is what init makes of the engine.
 func (l *launch) startMessage() (*pid1.Start, error) {
-	daemon, err := daemonConfig(l.info.Net, l.info.Spec.DaemonConfig)
+	settings, err := l.info.Spec.daemonSettings()
+	if err != nil {
+		return nil, err
+	}
+	daemon, err := daemonConfig(l.info.Net, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -74,12 +78,12 @@ func (l *launch) startMessage() (*pid1.Start, error) {
 		{Path: "/etc/hosts", Mode: 0o644, Data: hosts},
 		{Path: "/etc/resolv.conf", Mode: 0o644, Data: resolv},
 		{Path: daemonFile, Mode: 0o600, Data: string(daemon)},
-		{Path: "/etc/ssl/certs", Link: "/usr/share/berth/etc/ssl/certs"},
 	}
-	for _, ca := range l.info.Spec.RegistryCAs {
-		files = append(files, pid1.File{Path: "/etc/docker/certs.d/" + ca.Host + "/ca.crt", Mode: 0o644, Data: ca.PEM})
+	trust, err := l.trustFiles()
+	if err != nil {
+		return nil, err
 	}
-	start := &pid1.Start{Files: files, Args: []string{dockerd}, Env: daemonEnv(daemon)}
+	start := &pid1.Start{Files: append(files, trust...), Args: []string{dockerd}, Env: daemonEnv(daemon)}
 	return start, l.m.nest.start(start, daemon)
 }
 

@@ -36,6 +36,7 @@ type monitor struct {
 
 	netns   *os.File
 	names   *dns.Server
+	mirror  *mirrorRelay
 	stopOOM func()
 }
 
@@ -174,6 +175,9 @@ func (mon *monitor) close() {
 	}
 	if mon.names != nil {
 		mon.names.Close()
+	}
+	if mon.mirror != nil {
+		mon.mirror.close()
 	}
 	if mon.netns != nil {
 		mon.netns.Close()

@@ -77,6 +77,11 @@ func (l *launch) attach(ctx context.Context) error {
 	if err := driver.Attach(ctx, *l.info.Net, netns); err != nil {
 		return fmt.Errorf("connect the engine's network: %w", err)
 	}
+	if l.relay {
+		if err := l.monitor.serveMirror(l.info.Net); err != nil {
+			return err
+		}
+	}
 	return l.monitor.serveNames(ctx, l.info.Net, l.info.Spec.Network.Hosts)
 }
 

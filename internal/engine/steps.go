@@ -64,6 +64,8 @@ type launch struct {
 	lock     *os.File
 	tree     *payload.Tree
 	listener *net.UnixListener
+	mirror   string // URL of the mirror that the engine pulls through; empty: none
+	relay    bool   // it is this machine's, by way of the monitor
 	monitor  *monitor
 }
 

@@ -43,6 +43,7 @@ type Spec struct {
 	Owner     Owner     `json:"owner"`
 	// RegistryCAs are the authorities to trust, by registry host[:port].
 	RegistryCAs []RegistryCA `json:"registry_cas,omitempty"`
+	Trust       Trust        `json:"trust,omitzero"`
 	// DaemonConfig is merged over the engine's own daemon.json.
 	DaemonConfig json.RawMessage `json:"daemon_config,omitempty"`
 	// From makes the engine a fork of a snapshot: NAME or NAME@VERSION. NoVolumes leaves

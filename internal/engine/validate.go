@@ -38,7 +38,7 @@ func (s *Spec) Validate() error {
 		s.ShareAs = ShareAsRoot
 	}
 	for _, check := range []func(*Spec) error{
-		checkName, checkChoices, checkLimits, checkNetwork, checkShares, checkRuntime, checkCAs, checkDaemonConfig, checkFrom,
+		checkName, checkChoices, checkLimits, checkNetwork, checkShares, checkRuntime, checkCAs, checkTrust, checkDaemonConfig, checkFrom,
 	} {
 		if err := check(s); err != nil {
 			return err

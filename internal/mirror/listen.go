@@ -5,9 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -120,7 +119,7 @@ func Serve(ctx context.Context, endpoints []Endpoint) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for _, e := range endpoints {
-		s := &http.Server{Handler: e.Handler, ReadHeaderTimeout: readHeader, IdleTimeout: idle, MaxHeaderBytes: 64 << 10, ErrorLog: log.New(io.Discard, "", 0)}
+		s := &http.Server{Handler: e.Handler, ReadHeaderTimeout: readHeader, IdleTimeout: idle, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
 		wg.Go(func() {
 			if err := s.Serve(e.Listener); !errors.Is(err, http.ErrServerClosed) {
 				cancel(fmt.Errorf("serve on %s: %w", e.Listener.Addr(), err))

@@ -176,6 +176,8 @@ func TestResumeAfterRestart(t *testing.T) {
 	_, s := newMirror(t, f, func(c *Config) { c.Dir = dir })
 	get(t, s, "/v2/a/b/manifests/1"+ns)
 	got := get(t, s, "/v2/a/b/blobs/"+blob.String()+ns)
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if !bytes.Equal(got.body, content) || f.blobBytes != 1<<20 {
 		t.Errorf("%d bytes served, %d fetched", len(got.body), f.blobBytes)
 	}

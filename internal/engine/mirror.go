@@ -1,0 +1,201 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/berth-dev/berth/internal/network"
+	"github.com/berth-dev/berth/internal/network/netns"
+)
+
+const (
+	// mirrorPort is where an engine reaches this machine's mirror: a port that no usual
+	// service has, below those that the kernel gives out.
+	mirrorPort = 19519
+	// maxMirrorConns bounds the connections of one engine to the mirror.
+	maxMirrorConns = 256
+	dialMirror     = 2 * time.Second
+)
+
+// findMirror is the address of the mirror that the engine is to pull through, as the engine
+// reaches it, or "". An engine without a network is not given a way out that nobody asked for.
+func (l *launch) findMirror() string {
+	t := l.info.Spec.Trust
+	switch {
+	case t.Mirror == MirrorOff, t.Mirror == MirrorAuto && l.info.Spec.Network.Driver == NetworkNone:
+		return ""
+	case t.Mirror != MirrorAuto:
+		return strings.TrimSuffix(t.Mirror, "/")
+	}
+	conn, err := net.DialTimeout("unix", l.m.paths.MirrorSocket(), dialMirror)
+	if err != nil {
+		return ""
+	}
+	conn.Close()
+	l.relay = true
+	return fmt.Sprintf("http://127.0.0.1:%d", mirrorPort)
+}
+
+// useMirror has dockerd ask the mirror for every registry, and the registry itself when the
+// mirror fails (https://github.com/containerd/containerd/blob/main/docs/hosts.md).
+func (t certsTree) useMirror(mirror string) {
+	host := fmt.Sprintf("[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n", mirror)
+	own := ""
+	if u, err := url.Parse(mirror); err == nil {
+		own = u.Host
+		if cas := t.named(own, ".crt"); len(cas) > 0 {
+			host += "  ca = " + tomlList(cas, certsDir+"/"+own+"/") + "\n"
+		}
+	}
+	t.add("_default", "hosts.toml", host)
+	for registry, files := range t {
+		if _, legacy := files["README"]; legacy || registry == "_default" || registry == own {
+			continue
+		}
+		t.add(registry, "hosts.toml", t.server(registry)+host)
+	}
+}
+
+// server is what a hosts.toml says of the registry itself: without one, dockerd would take
+// it from the names of the files.
+func (t certsTree) server(registry string) string {
+	var b strings.Builder
+	address := registry
+	if registry == "docker.io" {
+		address = "registry-1.docker.io"
+	}
+	fmt.Fprintf(&b, "server = %q\n", "https://"+address)
+	if cas := t.named(registry, ".crt"); len(cas) > 0 {
+		fmt.Fprintf(&b, "ca = %s\n", tomlList(cas, ""))
+	}
+	var pairs []string
+	for _, cert := range t.named(registry, ".cert") {
+		pairs = append(pairs, fmt.Sprintf("[%q, %q]", cert, strings.TrimSuffix(cert, ".cert")+".key"))
+	}
+	if len(pairs) > 0 {
+		fmt.Fprintf(&b, "client = [%s]\n", strings.Join(pairs, ", "))
+	}
+	return b.String()
+}
+
+// named lists a registry's files with an ending.
+func (t certsTree) named(registry, ending string) []string {
+	var out []string
+	for name := range t[registry] {
+		if strings.HasSuffix(name, ending) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func tomlList(names []string, dir string) string {
+	var quoted []string
+	for _, n := range names {
+		quoted = append(quoted, fmt.Sprintf("%q", dir+n))
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// mirrorRelay passes connections from inside an engine on to the mirror's socket. It knows
+// nothing of what is said.
+type mirrorRelay struct {
+	socket    string
+	listeners []net.Listener
+	slots     chan struct{}
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+}
+
+// serveMirror lets the engine reach this machine's mirror: dockerd on its loopback address,
+// a builder in a container on the engine's own.
+func (mon *monitor) serveMirror(rec *network.Record) error {
+	addrs := []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	if rec.EngineIP.IsValid() {
+		addrs = append(addrs, rec.EngineIP)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &mirrorRelay{socket: mon.m.paths.MirrorSocket(), slots: make(chan struct{}, maxMirrorConns), cancel: cancel}
+	err := netns.Do(mon.netns, func() error {
+		for _, a := range addrs {
+			l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, mirrorPort)))
+			if err != nil {
+				return fmt.Errorf("listen for the mirror's clients in the engine: %w", err)
+			}
+			r.listeners = append(r.listeners, l)
+		}
+		return nil
+	})
+	if err != nil {
+		r.close()
+		return err
+	}
+	for _, l := range r.listeners {
+		r.wg.Go(func() { r.accept(ctx, l) })
+	}
+	mon.mirror = r
+	return nil
+}
+
+func (r *mirrorRelay) accept(ctx context.Context, l net.Listener) {
+	for {
+		select {
+		case r.slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		conn, err := l.Accept()
+		if err != nil {
+			<-r.slots
+			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+				return
+			}
+			continue
+		}
+		r.wg.Go(func() {
+			r.relay(ctx, conn)
+			<-r.slots
+		})
+	}
+}
+
+// relay joins one connection with one to the mirror. That there is no mirror any more shows
+// as a closed connection, and dockerd goes to the registry itself.
+func (r *mirrorRelay) relay(ctx context.Context, client net.Conn) {
+	defer client.Close()
+	server, err := (&net.Dialer{Timeout: dialMirror}).DialContext(ctx, "unix", r.socket)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	defer context.AfterFunc(ctx, func() {
+		client.Close()
+		server.Close()
+	})()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, _ = io.Copy(server, client)
+		_ = server.(*net.UnixConn).CloseWrite()
+	})
+	_, _ = io.Copy(client, server)
+	client.Close()
+	wg.Wait()
+}
+
+func (r *mirrorRelay) close() {
+	r.cancel()
+	for _, l := range r.listeners {
+		l.Close()
+	}
+	r.wg.Wait()
+}

@@ -1,0 +1,218 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/berth-dev/berth/internal/pid1"
+)
+
+// Trust is whom an engine trusts besides the usual authorities, and what it pulls through.
+type Trust struct {
+	// CAs are authorities (PEM) that everything in the engine trusts: dockerd, its builder, git.
+	CAs string `json:"cas,omitempty"`
+	// ShareCA offers the authorities to containers, as the CDI device [CADevice].
+	ShareCA bool `json:"share_ca,omitempty"`
+	// Insecure are registries whose certificate is not judged, and that may have none, with
+	// the meaning that dockerd's insecure-registries has.
+	Insecure []string `json:"insecure_registries,omitempty"`
+	// CertsDir is a directory on this machine with the form of /etc/docker/certs.d. It is
+	// read when the engine starts, and wins over what berth would write there.
+	CertsDir string `json:"certs_dir,omitempty"`
+	// Mirror is the URL of a mirror of all registries, MirrorOff, or MirrorAuto for that of
+	// this machine if it runs when the engine starts.
+	Mirror string `json:"mirror,omitempty"`
+}
+
+// Values of [Trust].Mirror besides a URL.
+const (
+	MirrorAuto = ""
+	MirrorOff  = "off"
+)
+
+// CADevice is what a container asks for (docker run --device) to get the engine's authorities.
+const CADevice = "berth.dev/ca=bundle"
+
+const (
+	certsDir   = "/etc/docker/certs.d"
+	bundleFile = "/etc/ssl/certs/ca-certificates.crt"
+	// payloadCerts is where the payload has the usual authorities.
+	payloadCerts = "/usr/share/berth/etc/ssl/certs"
+	// maxCertsFile bounds a file of CertsDir, in bytes.
+	maxCertsFile = 1 << 20
+)
+
+func checkTrust(s *Spec) error {
+	t := s.Trust
+	for _, host := range t.Insecure {
+		if err := CheckRegistry(host); err != nil {
+			return &SpecError{"--insecure-registry", err.Error()}
+		}
+	}
+	if t.CertsDir != "" && !filepath.IsAbs(t.CertsDir) {
+		return &SpecError{"--certs-dir", fmt.Sprintf("%q is not an absolute path", t.CertsDir)}
+	}
+	if t.Mirror == MirrorAuto || t.Mirror == MirrorOff {
+		return nil
+	}
+	u, err := url.Parse(t.Mirror)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(t.Mirror, "\"\\ \n") {
+		return &SpecError{"--mirror", fmt.Sprintf("%q is neither off nor a URL such as https://mirror.example:5443", t.Mirror)}
+	}
+	return nil
+}
+
+// daemonSettings are the user's settings of dockerd, with what the flags say of registries.
+func (s *Spec) daemonSettings() (json.RawMessage, error) {
+	if len(s.Trust.Insecure) == 0 {
+		return s.DaemonConfig, nil
+	}
+	user := map[string]any{}
+	if len(s.DaemonConfig) > 0 {
+		if err := json.Unmarshal(s.DaemonConfig, &user); err != nil {
+			return nil, &SpecError{"--daemon-config", fmt.Sprintf("not a JSON object: %v", err)}
+		}
+	}
+	all, _ := user["insecure-registries"].([]any)
+	for _, host := range s.Trust.Insecure {
+		all = append(all, host)
+	}
+	user["insecure-registries"] = all
+	return json.Marshal(user)
+}
+
+// legacy are the registries of which dockerd's own settings speak: those stay Docker's.
+func (s *Spec) legacy() []string {
+	var c struct {
+		Mirrors  []string `json:"registry-mirrors"`
+		Insecure []string `json:"insecure-registries"`
+	}
+	_ = json.Unmarshal(s.DaemonConfig, &c) // has been checked
+	out := slices.Concat(c.Insecure, s.Trust.Insecure)
+	if len(c.Mirrors) > 0 {
+		out = append(out, "docker.io")
+	}
+	return slices.DeleteFunc(out, func(h string) bool { return CheckRegistry(h) != nil }) // networks, such as 10.0.0.0/8
+}
+
+// trustFiles are the engine's files about certificates and the mirror.
+func (l *launch) trustFiles() ([]pid1.File, error) {
+	files, err := l.systemTrust()
+	if err != nil {
+		return nil, err
+	}
+	t := l.info.Spec.Trust
+	if t.ShareCA {
+		files = append(files, pid1.File{Path: "/etc/cdi/berth.json", Mode: 0o644, Data: caDevice})
+	}
+	tree := certsTree{}
+	if t.CertsDir != "" {
+		if err := tree.read(t.CertsDir); err != nil {
+			return nil, &SpecError{"--certs-dir", err.Error()}
+		}
+	}
+	for _, ca := range l.info.Spec.RegistryCAs {
+		tree.add(ca.Host, "ca.crt", ca.PEM)
+	}
+	if l.mirror = l.findMirror(); l.mirror != "" {
+		for _, host := range l.info.Spec.legacy() {
+			tree.add(host, "README", "dockerd's own settings hold for this registry.\n")
+		}
+		tree.useMirror(l.mirror)
+	}
+	return append(files, tree.files()...), nil
+}
+
+// systemTrust is the bundle of authorities where programs look for it.
+func (l *launch) systemTrust() ([]pid1.File, error) {
+	more := l.info.Spec.Trust.CAs
+	if more == "" {
+		return []pid1.File{{Path: filepath.Dir(bundleFile), Link: payloadCerts}}, nil
+	}
+	usual, err := os.ReadFile(filepath.Join(l.tree.Rootfs(), payloadCerts, filepath.Base(bundleFile)))
+	if err != nil {
+		return nil, fmt.Errorf("read the usual authorities: %w", err)
+	}
+	return []pid1.File{{Path: bundleFile, Mode: 0o644, Data: string(usual) + more}}, nil
+}
+
+// certsTree is /etc/docker/certs.d in the making: content by registry and file name.
+type certsTree map[string]map[string]string
+
+// add puts a file in its place, unless the user has one there.
+func (t certsTree) add(host, name, content string) {
+	if t[host] == nil {
+		t[host] = map[string]string{}
+	}
+	if _, there := t[host][name]; !there {
+		t[host][name] = content
+	}
+}
+
+// read takes over a user's tree. Symbolic links lead where they do: a ConfigMap is made of them.
+func (t certsTree) read(dir string) error {
+	hosts, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, h := range hosts {
+		if strings.HasPrefix(h.Name(), "..") { // a ConfigMap's own
+			continue
+		}
+		entries, err := os.ReadDir(filepath.Join(dir, h.Name()))
+		if err != nil {
+			continue // not a directory
+		}
+		for _, e := range entries {
+			if !slices.Contains([]string{".crt", ".cert", ".key", ".pem", ".toml"}, filepath.Ext(e.Name())) {
+				continue
+			}
+			b, err := readBounded(filepath.Join(dir, h.Name(), e.Name()))
+			if err != nil {
+				return err
+			}
+			t.add(h.Name(), e.Name(), b)
+		}
+	}
+	return nil
+}
+
+func readBounded(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxCertsFile {
+		return "", &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file of at most 1 MiB")}
+	}
+	b, err := os.ReadFile(path)
+	return string(b), err
+}
+
+func (t certsTree) files() []pid1.File {
+	var out []pid1.File
+	for host, entries := range t {
+		for name, content := range entries {
+			mode := uint32(0o644)
+			if filepath.Ext(name) == ".key" {
+				mode = 0o600
+			}
+			out = append(out, pid1.File{Path: certsDir + "/" + host + "/" + name, Mode: mode, Data: content})
+		}
+	}
+	return out
+}
+
+// caDevice is a CDI specification (https://github.com/cncf-tags/container-device-interface):
+// the bundle, and the variables by which programs that have a bundle of their own find it.
+const caDevice = `{"cdiVersion":"0.6.0","kind":"berth.dev/ca","devices":[{"name":"bundle","containerEdits":{
+"mounts":[{"hostPath":"` + bundleFile + `","containerPath":"/etc/berth/ca-certificates.crt","options":["ro","bind","nosuid","nodev","noexec"]}],
+"env":["SSL_CERT_FILE=/etc/berth/ca-certificates.crt","CURL_CA_BUNDLE=/etc/berth/ca-certificates.crt","REQUESTS_CA_BUNDLE=/etc/berth/ca-certificates.crt","PIP_CERT=/etc/berth/ca-certificates.crt","NODE_EXTRA_CA_CERTS=/etc/berth/ca-certificates.crt","GIT_SSL_CAINFO=/etc/berth/ca-certificates.crt","AWS_CA_BUNDLE=/etc/berth/ca-certificates.crt","DENO_CERT=/etc/berth/ca-certificates.crt"]}}]}
+`
