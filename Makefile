@@ -52,6 +52,15 @@ test-unit: ## tests that need neither root nor an engine
 test-integration: build ## tests with real engines (root)
 	cd test && $(GO) vet ./... && $(GO) test $(sudo) -count=1 -timeout 40m ./...
 
+test-vm: build ## core tests in a virtual machine: KERNEL= CGROUP=v2|hybrid|v1 FS= INIT=busybox|systemd MEM= IPV6=0|1 RUN=
+	cd test && $(GO) run $(sudo) ./vm run
+
+test-matrix: build ## the same in the useful combinations, and the table test × environment
+	cd test && $(GO) run $(sudo) ./vm matrix
+
+test-table: ## test × environment, from the runs so far
+	@cd test && $(GO) run ./vm table
+
 check: ## formatting, vet, staticcheck, known vulnerabilities
 	@hack/check.sh
 

@@ -27,7 +27,7 @@ type accelerator struct {
 
 var (
 	kvm = accelerator{"kvm", []string{"-accel", "kvm", "-cpu", "host"}, 1}
-	tcg = accelerator{"tcg", []string{"-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"}, 8}
+	tcg = accelerator{"tcg", []string{"-accel", "tcg,thread=multi,tb-size=512", "-cpu", "Nehalem-v1"}, 8}
 )
 
 // chooseAccelerator takes KVM only if a kernel boots with it.

@@ -82,6 +82,9 @@ func (r *results) read(from io.Reader) error {
 func (r *results) handle(line string) error {
 	text, ok := strings.CutPrefix(line, job.Mark)
 	if !ok {
+		if r.s.Shell != "" {
+			fmt.Print(line)
+		}
 		if r.conv != nil {
 			return r.conv.write(line)
 		}

@@ -66,6 +66,9 @@ func boot(ctx context.Context, s settings, a accelerator, k kernel, root, work, 
 		return err
 	}
 	results.summary(os.Stdout)
+	if state := cmd.ProcessState; state != nil {
+		say("%s: the machine took %.0f s of processor time", s.name(), (state.UserTime() + state.SystemTime()).Seconds())
+	}
 	switch {
 	case readErr != nil:
 		return readErr

@@ -60,6 +60,9 @@ func makeWork(ctx context.Context, s settings, image string, scale int) error {
 	if err != nil {
 		return err
 	}
+	if s.Shell != "" {
+		tests = []job.Test{{Package: module + "/command", Binary: "/bin/bash", Args: []string{"-c", s.Shell}, Dir: "/"}}
+	}
 	order := job.Job{
 		Cgroup: s.Cgroup, Init: s.Init, FS: s.FS, Tests: tests,
 		Env: []string{

@@ -69,6 +69,25 @@ func mountCgroups(version string) error {
 	return nil
 }
 
+// joinRoot moves this process to the root of the unified hierarchy and has it give all
+// controllers to its children, among which the tests make their own.
+func joinRoot() error {
+	root := cgroupRoot
+	text, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
+	if os.IsNotExist(err) {
+		return nil // v1 has a hierarchy for each
+	}
+	if err != nil {
+		return err
+	}
+	for c := range strings.FieldsSeq(string(text)) {
+		if err := os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+"+c), 0); err != nil {
+			return fmt.Errorf("enable controller %s: %w", c, err)
+		}
+	}
+	return os.WriteFile(filepath.Join(root, "cgroup.procs"), []byte("0"), 0)
+}
+
 const secure = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
 func mount(kind, dir string, flags uintptr, options string) error {

@@ -61,6 +61,9 @@ func tests(order job.Job) error {
 	if err := r.send(job.Event{Boot: state()}); err != nil {
 		return err
 	}
+	if err := joinRoot(); err != nil {
+		return err
+	}
 	var failed error
 	for _, t := range order.Tests {
 		failed = errors.Join(failed, r.send(job.Event{Package: t.Package}))
