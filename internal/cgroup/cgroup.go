@@ -43,7 +43,7 @@ type version interface {
 
 func current() version {
 	if cgroups.IsCgroup2UnifiedMode() {
-		return v2{}
+		return v2{unifiedRoot}
 	}
 	return v1{}
 }

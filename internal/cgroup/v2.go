@@ -20,7 +20,9 @@ import (
 const unifiedRoot = "/sys/fs/cgroup"
 
 // v2 is the version with one hierarchy (Documentation/admin-guide/cgroup-v2.rst).
-type v2 struct{}
+type v2 struct {
+	root string // where it is mounted
+}
 
 func (v2) name() string { return "v2" }
 
@@ -34,21 +36,21 @@ func (v2) delegate(m cgroups.Manager, uid, gid int) error {
 }
 
 // prepare leaves the real root alone, for which the rule is not (it alone has no cgroup.type).
-func (v2) prepare() error {
-	if _, err := os.Stat(filepath.Join(unifiedRoot, "cgroup.type")); errors.Is(err, fs.ErrNotExist) {
+func (v v2) prepare() error {
+	if _, err := os.Stat(filepath.Join(v.root, "cgroup.type")); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return leaf.Enter()
 }
 
 // swapLimit looks for the file in any group: the root group has none.
-func (v2) swapLimit() bool {
-	found, _ := filepath.Glob(filepath.Join(unifiedRoot, "*", "memory.swap.max"))
+func (v v2) swapLimit() bool {
+	found, _ := filepath.Glob(filepath.Join(v.root, "*", "memory.swap.max"))
 	return len(found) > 0
 }
 
-func (v2) missing() []string {
-	b, err := os.ReadFile(filepath.Join(unifiedRoot, "cgroup.controllers"))
+func (v v2) missing() []string {
+	b, err := os.ReadFile(filepath.Join(v.root, "cgroup.controllers"))
 	if err != nil {
 		return []string{"cpu", "memory", "pids"}
 	}

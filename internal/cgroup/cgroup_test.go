@@ -1,0 +1,107 @@
+package cgroup
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+)
+
+// fake makes a directory that looks like cgroup v2's, with files by path.
+func fake(t *testing.T, files map[string]string) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+func TestMissingControllers(t *testing.T) {
+	for _, test := range []struct {
+		controllers string
+		want        []string
+	}{
+		{"cpuset cpu io memory hugetlb pids rdma misc\n", nil},
+		{"cpuset cpu io pids\n", []string{"memory"}},
+		{"cpuset\n", []string{"cpu", "memory", "pids"}}, // cpuset is not cpu
+		{"", []string{"cpu", "memory", "pids"}},
+	} {
+		v := v2{fake(t, map[string]string{"cgroup.controllers": test.controllers})}
+		if got := v.missing(); !slices.Equal(got, test.want) {
+			t.Errorf("with %q: missing %v, want %v", test.controllers, got, test.want)
+		}
+	}
+	if got := (v2{t.TempDir()}).missing(); len(got) != 3 {
+		t.Errorf("without a file: missing %v", got)
+	}
+}
+
+func TestSwapLimit(t *testing.T) {
+	if !(v2{fake(t, map[string]string{"system.slice/memory.swap.max": "max"})}).swapLimit() {
+		t.Error("not found in a group")
+	}
+	if (v2{fake(t, map[string]string{"system.slice/memory.max": "max"})}).swapLimit() {
+		t.Error("found where there is none")
+	}
+}
+
+// The machine's real root is left alone, and so is a namespace's without processes.
+func TestPrepare(t *testing.T) {
+	real := fake(t, map[string]string{"cgroup.controllers": "cpu", "cgroup.procs": "1\n2\n"})
+	if err := (v2{real}).prepare(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(real, "init")); err == nil {
+		t.Error("processes were moved out of the real root")
+	}
+}
+
+func TestOOMCount(t *testing.T) {
+	root := fake(t, map[string]string{"events": "low 0\nhigh 3\nmax 12\noom 2\noom_kill 5\noom_group_kill 0\n", "none": "low 0\n"})
+	if n, err := oomCount(filepath.Join(root, "events")); n != 2 || err != nil {
+		t.Errorf("got %d, %v; want 2", n, err)
+	}
+	for _, name := range []string{"none", "missing"} {
+		if _, err := oomCount(filepath.Join(root, name)); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestLimitOfNone(t *testing.T) {
+	for n, want := range map[uint64]uint64{math.MaxUint64: 0, math.MaxInt64 &^ 4095: 0, 1 << 30: 1 << 30, 0: 0} {
+		if got := limit(n); got != want {
+			t.Errorf("limit(%d) = %d, want %d", n, got, want)
+		}
+	}
+}
+
+// A kernel that lacks one of the files to be given away does not stand in the way.
+func TestChown(t *testing.T) {
+	dir := fake(t, map[string]string{"cgroup.procs": "", "memory.max": ""})
+	uid, gid := os.Getuid(), os.Getgid()
+	if uid == 0 {
+		uid, gid = 4711, 4712
+	}
+	if err := chown(dir, []string{"cgroup.procs", "memory.reclaim"}, uid, gid); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{"": uid, "cgroup.procs": uid, "memory.max": os.Getuid()} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := int(info.Sys().(*syscall.Stat_t).Uid); got != want {
+			t.Errorf("%q belongs to %d, want %d", name, got, want)
+		}
+	}
+}
