@@ -56,7 +56,7 @@ import (
 // all; afterwards ctx has no effect, see [Engine.Close].
 //
 // Errors: [ErrNoBinary], [ErrPrivilege], [ErrInvalid] for an option that cannot be used,
-// [ErrNameTaken], [ErrNoPayload], [ErrNoSpace]; or why dockerd could not start.
+// [ErrNameTaken], [ErrNoPayload], [ErrUnable], [ErrNoSpace]; or why dockerd could not start.
 func Start(ctx context.Context, opts ...Option) (*Engine, error) {
 	o := newOptions(opts)
 	name := o.settings.Name

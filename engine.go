@@ -20,6 +20,7 @@ import (
 type Engine struct {
 	info    Info
 	docker  string // path of the bundled docker CLI; empty where it is not known
+	busybox string
 	binary  string
 	client  *client.Client
 	pulls   flights
@@ -40,7 +41,7 @@ func newEngine(e *attend.Engine, binary string) (*Engine, error) {
 		return nil, fmt.Errorf("make a client for engine %s: %w", e.Name, err)
 	}
 	return &Engine{
-		info: infoOf(e), docker: e.Docker, binary: binary, client: c,
+		info: infoOf(e), docker: e.Docker, busybox: e.Busybox, binary: binary, client: c,
 		more: make(chan struct{}), done: make(chan struct{}),
 	}, nil
 }
@@ -57,6 +58,10 @@ func (e *Engine) Info() Info { return e.info }
 // Client is the standard Docker client, its API version negotiated at the first request.
 // The engine closes it.
 func (e *Engine) Client() *client.Client { return e.client }
+
+// Busybox is the path of a static busybox that comes with berth, for images that are made
+// without a registry; empty where it is not known ([FromEnv]).
+func (e *Engine) Busybox() string { return e.busybox }
 
 // DockerHost is the value of DOCKER_HOST that reaches the engine.
 func (e *Engine) DockerHost() string { return "unix://" + e.info.Socket }

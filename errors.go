@@ -16,6 +16,7 @@ var (
 	// About engines.
 	ErrNoBinary   = errors.New("no berth program")
 	ErrNoPayload  = errors.New("berth was built without its payload")
+	ErrUnable     = errors.New("this machine cannot run engines")
 	ErrPrivilege  = errors.New("not permitted to make engines")
 	ErrNameTaken  = errors.New("name is taken")
 	ErrNotRunning = errors.New("engine is not running")
@@ -92,7 +93,7 @@ var hints = map[error]string{
 var kinds = map[attend.Kind]error{
 	attend.KindNotFound: ErrNotFound, attend.KindNameTaken: ErrNameTaken, attend.KindNotRunning: ErrNotRunning,
 	attend.KindInvalid: ErrInvalid, attend.KindPrivilege: ErrPrivilege, attend.KindPayload: ErrNoPayload,
-	attend.KindNoSpace: ErrNoSpace,
+	attend.KindNoSpace: ErrNoSpace, attend.KindUnable: ErrUnable,
 }
 
 func failed(op, subject string, f *attend.Failure) error {

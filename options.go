@@ -106,6 +106,13 @@ func WithRegistryCA(host string, pem []byte) Option {
 	})
 }
 
+// WithSnapshot starts the engine from a snapshot (`berth snapshot create`): with its images,
+// and with its volumes unless [WithoutVolumes] leaves them out.
+func WithSnapshot(name string) Option { return set(func(s *attend.Settings) { s.From = name }) }
+
+// WithoutVolumes leaves the volumes of a snapshot out.
+func WithoutVolumes() Option { return set(func(s *attend.Settings) { s.NoVolumes = true }) }
+
 // WithDaemonConfig merges a JSON object over the engine's daemon.json.
 func WithDaemonConfig(config json.RawMessage) Option {
 	return set(func(s *attend.Settings) { s.DaemonConfig = config })

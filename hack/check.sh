@@ -4,7 +4,7 @@
 # Run by `make check` in the repository's root directory.
 set -eu
 
-modules=". test"
+modules=". test examples"
 status=0
 
 unformatted=$(git ls-files '*.go' | xargs gofmt -l)

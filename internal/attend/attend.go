@@ -64,6 +64,8 @@ type Settings struct {
 	Runtime      string          `json:"runtime,omitempty"`
 	RegistryCAs  []RegistryCA    `json:"registry_cas,omitempty"`
 	DaemonConfig json.RawMessage `json:"daemon_config,omitempty"`
+	From         string          `json:"from,omitempty"` // name of a snapshot to begin with
+	NoVolumes    bool            `json:"no_volumes,omitempty"`
 	Detached     bool            `json:"detached,omitempty"` // it outlives the program
 }
 
@@ -101,6 +103,7 @@ type Engine struct {
 	Address   string    `json:"address,omitempty"` // its IP address, where ports are published
 	Log       string    `json:"log"`               // path of what its dockerd logs
 	Docker    string    `json:"docker,omitempty"`  // path of the bundled docker CLI
+	Busybox   string    `json:"busybox,omitempty"` // path of a static busybox of the payload
 	UID       int       `json:"uid"`               // of its owner
 	GID       int       `json:"gid"`
 	OOMKills  int       `json:"oom_kills"`
@@ -135,6 +138,7 @@ const (
 	KindInvalid    Kind = "invalid"     // a setting cannot be used; nothing was changed
 	KindPrivilege  Kind = "privilege"   // berth needs root
 	KindPayload    Kind = "payload"     // this berth was built without its payload
+	KindUnable     Kind = "unable"      // this machine's kernel or settings do not allow engines
 	KindNoSpace    Kind = "no_space"    // a disk is full
 	KindOther      Kind = "other"
 )

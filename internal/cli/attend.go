@@ -139,7 +139,7 @@ func (s *attendant) describe(ctx context.Context, es engines, info engine.Info) 
 		e.Address = info.Net.EngineIP.String()
 	}
 	if tree, err := es.Tree(ctx); err == nil {
-		e.Docker = tree.Docker()
+		e.Docker, e.Busybox = tree.Docker(), tree.File("usr/bin/busybox")
 	}
 	return e
 }
@@ -149,6 +149,9 @@ func (s *attendant) start(ctx context.Context, es engines, set *attend.Settings)
 	spec, err := specOf(set)
 	if err != nil {
 		return &settingsError{err}
+	}
+	if err := preflight(); err != nil {
+		return &unableError{err}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -235,6 +238,7 @@ func specOf(set *attend.Settings) (engine.Spec, error) {
 	f := engineFlags{
 		name: set.Name, net: set.Network, mtu: set.MTU, pids: set.PIDs, addHosts: set.Hosts, shares: set.Shares,
 		shareAs: set.ShareAs, user: set.User, isolation: set.Isolation, runtime: set.Runtime, noShareCWD: true,
+		from: set.From, noVolumes: set.NoVolumes,
 	}
 	if f.net == "" {
 		f.net = engine.NetworkVeth
@@ -270,6 +274,12 @@ type settingsError struct{ err error }
 func (e *settingsError) Error() string { return e.err.Error() }
 func (e *settingsError) Unwrap() error { return e.err }
 
+// unableError says why no engine can run on this machine.
+type unableError struct{ err error }
+
+func (e *unableError) Error() string { return e.err.Error() }
+func (e *unableError) Unwrap() error { return e.err }
+
 var errPrivilege = errors.New("engines need root (namespaces, mounts, network); run the program as root, or with sudo -E")
 
 // failure tells a program what kind of error it is.
@@ -278,6 +288,8 @@ func failure(err error) *attend.Failure {
 	switch {
 	case errors.As(err, new(*settingsError)), errors.As(err, new(*engine.SpecError)):
 		f.Kind = attend.KindInvalid
+	case errors.As(err, new(*unableError)):
+		f.Kind = attend.KindUnable
 	case errors.Is(err, errPrivilege):
 		f.Kind = attend.KindPrivilege
 	case errors.Is(err, engine.ErrNotFound):
