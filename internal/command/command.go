@@ -22,6 +22,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/internal/linux"
 )
 
 // Command is one command to run.
@@ -66,7 +68,7 @@ type outcome struct {
 }
 
 func (c *Command) onItsThread(group bool, started chan<- *os.Process) (out outcome) {
-	out.err = onThread(func() error {
+	out.err = linux.OnThread(func() error {
 		process, err := c.start(group)
 		started <- process
 		if err != nil {

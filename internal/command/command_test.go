@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/internal/linux"
 )
 
 // shell runs a script and returns its status and what it printed; at tells when the
@@ -68,7 +70,7 @@ func TestCommandDiesWithItsThread(t *testing.T) {
 	// The parent-death signal must not fire while the command's thread waits: a command
 	// that outlives many other threads shows that.
 	for range 50 {
-		_ = onThread(func() error { return nil })
+		_ = linux.OnThread(func() error { return nil })
 	}
 	start := time.Now()
 	if status, _ := shell(t, "sleep 0.3; exit 3", nil); status != 3 || time.Since(start) < 300*time.Millisecond {

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/internal/linux"
 )
 
 // Exit statuses of a command that could not be run, as those of docker run.
@@ -32,7 +34,7 @@ func (e *LookupError) Unwrap() error { return e.Err }
 // a [*LookupError].
 func Find(id Identity, name, path string) (string, error) {
 	var found string
-	err := onThread(func() error {
+	err := linux.OnThread(func() error {
 		if err := become(id); err != nil {
 			return &LookupError{Name: name, Status: StatusNotRunnable, Err: err}
 		}

@@ -3,22 +3,10 @@ package command
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
-
-// onThread runs f on an operating system thread of its own, which ends afterwards:
-// what f changes about its thread (user, network namespace) never reaches other goroutines.
-func onThread(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		done <- f()
-	}()
-	return <-done
-}
 
 // become changes the calling thread, and no other, to id (credentials(7)). The system
 // calls are raw because Go's own wrappers change every thread of the process.

@@ -232,3 +232,16 @@ func TestDoomed(t *testing.T) {
 		t.Error("a process that has ended is not")
 	}
 }
+
+func TestOnThreadIsNeverTheMainThread(t *testing.T) {
+	for range 200 {
+		if err := OnThread(func() error {
+			if unix.Gettid() == unix.Getpid() {
+				return errors.New("on the main thread")
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package linux
 
 import (
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,19 +20,14 @@ type Restricted struct {
 //
 // The namespace ends with f; the caller's is not touched.
 func WithRestricted(paths []Restricted, f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread must not be used for anything else
-		done <- func() error {
-			if len(paths) > 0 {
-				if err := restrict(paths); err != nil {
-					return err
-				}
+	return OnThread(func() error {
+		if len(paths) > 0 {
+			if err := restrict(paths); err != nil {
+				return err
 			}
-			return f()
-		}()
-	}()
-	return <-done
+		}
+		return f()
+	})
 }
 
 func restrict(paths []Restricted) error {

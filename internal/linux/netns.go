@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -82,24 +81,19 @@ func FindNetNS(inode, cookie uint64) (found *os.File, err error) {
 // NetNSCookie returns the number that no other network namespace has had, or will have,
 // until the machine is started again.
 func NetNSCookie(netns *os.File) (cookie uint64, err error) {
-	done := make(chan error, 1)
-	go func() {
-		// The thread stays in the namespace, so it must end with this goroutine: it is not unlocked.
-		runtime.LockOSThread()
-		done <- func() error {
-			if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
-				return os.NewSyscallError("setns", err)
-			}
-			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				return os.NewSyscallError("socket", err)
-			}
-			defer unix.Close(fd)
-			cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-			return os.NewSyscallError("getsockopt", err)
-		}()
-	}()
-	return cookie, <-done
+	err = OnThread(func() error {
+		if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return os.NewSyscallError("setns", err)
+		}
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return os.NewSyscallError("socket", err)
+		}
+		defer unix.Close(fd)
+		cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+		return os.NewSyscallError("getsockopt", err)
+	})
+	return cookie, err
 }
 
 // killIfInside holds the process by a pidfd while it looks, so that another process with

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/berth-dev/berth/internal/network"
 	"github.com/berth-dev/berth/internal/network/netns"
@@ -64,8 +65,16 @@ func TestThreadsComeBack(t *testing.T) {
 	want, err := before.Stat()
 	nettest.Must(t, err)
 	for _, task := range tasks {
-		if got, err := os.Stat(task); err == nil && !os.SameFile(got, want) {
-			t.Errorf("%s is another namespace", task)
+		// A thread that is to end in another namespace may take a moment to end.
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+			got, err := os.Stat(task)
+			if err != nil || os.SameFile(got, want) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Errorf("%s is another namespace", task)
+				break
+			}
 		}
 	}
 }
