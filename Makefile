@@ -20,7 +20,7 @@ sudo := $(if $(filter 0,$(shell id -u)),,-exec "sudo -E")
 export BERTH := $(CURDIR)/bin/berth
 export GOWORK := off
 
-.PHONY: help deps payload build image sbom test test-unit test-integration check demo bench clean distclean
+.PHONY: help deps payload build image sbom test test-unit test-race test-deps test-integration test-vm test-matrix test-table check demo bench clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 20
@@ -49,8 +49,15 @@ test: test-unit test-integration ## all tests
 test-unit: ## tests that need neither root nor an engine
 	$(GO) test ./...
 
-test-integration: build ## tests with real engines (root)
-	cd test && $(GO) vet ./... && $(GO) test $(sudo) -count=1 -timeout 40m ./...
+test-race: ## the unit tests once more, with the race detector
+	$(GO) test -race ./...
+
+test-deps:
+	@hack/deps.sh test
+
+# One package after the other: they measure, fill file systems and count processes.
+test-integration: build test-deps ## tests with real engines (root)
+	cd test && $(GO) vet ./... && $(GO) test $(sudo) -count=1 -p 1 -timeout 40m ./...
 
 test-vm: build ## core tests in a virtual machine: KERNEL= CGROUP=v2|hybrid|v1 FS= INIT=busybox|systemd MEM= IPV6=0|1 RUN=
 	cd test && $(GO) run $(sudo) ./vm run

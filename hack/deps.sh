@@ -1,10 +1,14 @@
 #!/bin/sh
-# Installs what building the payload needs and is missing: a C compiler, the headers
-# of libseccomp and libnftables, and apt's package lists, from which the payload's
-# Debian programs come. Run by `make deps`; uses sudo when it is not root.
+# Installs what is missing: for building the payload a C compiler, the headers of
+# libseccomp and libnftables, and apt's package lists, from which the payload's Debian
+# programs come; with the argument "test", also what the integration tests use beside
+# berth. Run by `make deps` and `make test-deps`; uses sudo when it is not root.
 set -eu
 
 needed="gcc libc6-dev pkg-config libseccomp-dev libnftables-dev ca-certificates git make"
+if [ "${1-}" = test ]; then
+	needed="$needed util-linux iproute2 procps nftables iptables openssl e2fsprogs xfsprogs btrfs-progs"
+fi
 
 if ! command -v apt-get >/dev/null; then
 	echo "deps: the payload is made from Debian packages, and this machine has no apt-get: build on Debian or Ubuntu" >&2
