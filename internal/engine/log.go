@@ -17,13 +17,14 @@ const maxLog = 8 << 20
 // logPump copies what an engine's processes write to the log file.
 type logPump struct {
 	mu       sync.Mutex
-	last     string // the last line that reports an error
+	last     string         // the last line that reports an error
+	lines    []func([]byte) // see each line
 	finished chan struct{}
 }
 
-func startLogPump(console *os.File, path string, owner Owner, from *os.File, note func(string)) (*logPump, error) {
+func startLogPump(console *os.File, path string, owner Owner, from *os.File, note func(string), lines ...func([]byte)) (*logPump, error) {
 	if console != nil {
-		p := &logPump{finished: make(chan struct{})}
+		p := &logPump{lines: lines, finished: make(chan struct{})}
 		go func() {
 			defer close(p.finished)
 			defer from.Close()
@@ -36,7 +37,7 @@ func startLogPump(console *os.File, path string, owner Owner, from *os.File, not
 		from.Close()
 		return nil, fmt.Errorf("make the engine's log: %w", err)
 	}
-	p := &logPump{finished: make(chan struct{})}
+	p := &logPump{lines: lines, finished: make(chan struct{})}
 	go func() {
 		defer close(p.finished)
 		defer from.Close()
@@ -66,6 +67,9 @@ func (p *logPump) copy(w io.Writer, from io.Reader, note func(string)) {
 		line, err := r.ReadSlice('\n')
 		_, _ = w.Write(line)
 		p.look(line, note)
+		for _, f := range p.lines {
+			f(line)
+		}
 		if err != nil && err != bufio.ErrBufferFull {
 			return
 		}

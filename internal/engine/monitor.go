@@ -37,6 +37,7 @@ type monitor struct {
 	netns   *os.File
 	names   *dns.Server
 	mirror  *mirrorRelay
+	certs   *certificateWatch
 	stopOOM func()
 }
 
@@ -45,7 +46,8 @@ func newMonitor(m *Manager, info *Info, control, logs *os.File) (*monitor, error
 		m: m, id: info.ID, log: m.log.With("engine", info.ID), control: control,
 		notes: make(chan string, 16), ready: make(chan struct{}), done: make(chan struct{}),
 	}
-	pump, err := startLogPump(m.nest.console(), info.Log, info.Spec.Owner, logs, mon.note)
+	mon.certs = &certificateWatch{mon: mon, spec: &info.Spec, roots: m.usualAuthorities(info)}
+	pump, err := startLogPump(m.nest.console(), info.Log, info.Spec.Owner, logs, mon.note, mon.certs.line)
 	if err != nil {
 		control.Close()
 		logs.Close()

@@ -17,6 +17,7 @@ type statusError struct {
 	message    string
 	registry   string        // that asks for credentials, with status 401
 	retryAfter time.Duration // 0: not said
+	unreached  bool          // the registry was not asked, whatever the status says
 	err        error
 }
 
@@ -66,7 +67,7 @@ func errUpstream(registry string, err error) error {
 // about what was asked of it.
 func fails(err error) bool {
 	var s *statusError
-	return err != nil && (!errors.As(err, &s) || s.status >= 500 || s.status == http.StatusTooManyRequests)
+	return err != nil && (!errors.As(err, &s) || s.status >= 500 || s.status == http.StatusTooManyRequests || s.unreached)
 }
 
 func status(err error) int {

@@ -112,10 +112,10 @@ type Endpoint struct {
 	Handler  http.Handler
 }
 
-// Serve serves until ctx is cancelled; clients then have a few seconds to finish. It closes
+// Serve serves until parent is cancelled; clients then have a few seconds to finish. It closes
 // the listeners. An error means that one of them failed.
-func Serve(ctx context.Context, endpoints []Endpoint) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func Serve(parent context.Context, endpoints []Endpoint) error {
+	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for _, e := range endpoints {
@@ -136,10 +136,10 @@ func Serve(ctx context.Context, endpoints []Endpoint) error {
 	}
 	<-ctx.Done()
 	wg.Wait()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-		return err
+	if parent.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // ListenUnix makes a socket that only its owner can use. It takes the place of one that

@@ -183,7 +183,7 @@ func (m *Mirror) byTag(ctx context.Context, u *upstream, t target, cred credenti
 		last.stale = err
 		m.stats.stale.Inc()
 		return last, "stale", nil
-	case status(err) == http.StatusUnauthorized || status(err) == http.StatusForbidden:
+	case !fails(err) && (status(err) == http.StatusUnauthorized || status(err) == http.StatusForbidden):
 		m.withdrawn(t, cred)
 	case status(err) == http.StatusNotFound && !m.conf.Offline:
 		m.store.dropTag(t)

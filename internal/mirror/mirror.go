@@ -2,8 +2,8 @@
 // (https://github.com/opencontainers/distribution-spec, the pull part), as an http.Handler.
 //
 // A request names its registry in one of three ways: by ?ns=<registry>, as containerd asks;
-// by the first part of the path, /v2/<registry>/<repository>/…, for clients that cannot; or
-// not at all, which means Docker Hub, as Docker's own registry-mirrors setting asks.
+// by the first part of the path, /v2/<registry>/<repository>/…, for clients that cannot (with
+// _ for the : of a port where an image's name allows no colon: host_5000/app); or not at all, which means Docker Hub, as Docker's own registry-mirrors setting asks.
 //
 // What is requested by several clients at once is fetched once. Content is kept by digest
 // and never served as complete before its digest was verified. Tags are asked for again

@@ -12,6 +12,7 @@ func TestParseTarget(t *testing.T) {
 		{"/v2/a/b/manifests/1", "ghcr.io", "ghcr.io", "a/b", "1"},
 		{"/v2/ghcr.io/a/b/manifests/1", "", "ghcr.io", "a/b", "1"},
 		{"/v2/localhost:5000/b/manifests/1", "", "localhost:5000", "b", "1"},
+		{"/v2/registry.example_5000/b/manifests/1", "", "registry.example:5000", "b", "1"},
 		{"/v2/[::1]:5000/b/manifests/1", "", "[::1]:5000", "b", "1"},
 		{"/v2/busybox/manifests/1", "", "docker.io", "library/busybox", "1"},
 		{"/v2/a/blobs/manifests/1", "", "docker.io", "a/blobs", "1"},

@@ -70,6 +70,8 @@ const (
 var (
 	repoPattern = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
 	tagPattern  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	// portPattern is HOST_PORT: a colon cannot be in the middle of an image's name.
+	portPattern = regexp.MustCompile(`^([^_]+)_([0-9]{1,5})$`)
 	hostPattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$`)
 )
 
@@ -155,7 +157,7 @@ func (t *target) splitKind(rest string) error {
 func (t *target) splitRegistry(ns string) error {
 	if ns == "" {
 		if first, rest, ok := strings.Cut(t.repo, "/"); ok && looksLikeHost(first) {
-			ns, t.repo = first, rest
+			ns, t.repo = portPattern.ReplaceAllString(first, "$1:$2"), rest
 		}
 	}
 	if ns != "" {
@@ -175,7 +177,9 @@ func (t *target) splitRegistry(ns string) error {
 }
 
 // looksLikeHost is how image names tell a registry from a part of a repository's name.
-func looksLikeHost(s string) bool { return strings.ContainsAny(s, ".:") || s == "localhost" }
+func looksLikeHost(s string) bool {
+	return strings.ContainsAny(s, ".:") || s == "localhost" || strings.HasPrefix(s, "localhost_")
+}
 
 // permitted tells whether the policy admits a registry that is not in the configuration.
 func (m *Mirror) permitted(registry string) bool {

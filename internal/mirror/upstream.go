@@ -218,14 +218,20 @@ func (u *upstream) authorize(ctx context.Context, req *http.Request, c challenge
 	return nil
 }
 
-// unreachable is the answer for what kept the registry from answering.
+// unreachable is the answer for what kept the registry from answering. What the user can mend
+// is a 403: it is the status of which docker shows the message.
 func (u *upstream) unreachable(err error) error {
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		advice := trust.Refused(certificate).Advice(u.registry)
+		return &statusError{status: 403, code: "DENIED", unreached: true, message: "the mirror does not trust " + advice + " (of berth mirror serve)"}
+	}
 	var refused *privateError
 	var known *statusError
 	var noHost *net.DNSError
 	switch {
 	case errors.As(err, &refused):
-		return &statusError{status: 403, code: "DENIED", message: u.registry + ": " + refused.Error()}
+		return &statusError{status: 403, code: "DENIED", unreached: true, message: fmt.Sprintf("%s: %s (berth mirror serve --upstream %s)", u.registry, refused.Error(), u.registry)}
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &noHost) && noHost.IsNotFound:

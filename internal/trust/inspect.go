@@ -63,6 +63,15 @@ func judge(chain []*x509.Certificate, name string, roots *x509.CertPool) Seen {
 	}
 }
 
+// Refused is what a failed handshake saw.
+func Refused(err *tls.CertificateVerificationError) Seen {
+	s := Seen{Err: err.Err}
+	if chain := err.UnverifiedCertificates; len(chain) > 0 {
+		s.Subject, s.Issuer, s.Expires = chain[0].Subject.String(), chain[len(chain)-1].Issuer.String(), chain[0].NotAfter
+	}
+	return s
+}
+
 func split(host string) (name, address string) {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		return name, host

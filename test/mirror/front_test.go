@@ -1,0 +1,161 @@
+package mirror
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/berth-dev/berth/internal/trust"
+	"github.com/berth-dev/berth/test/image"
+	"github.com/berth-dev/berth/test/registry"
+)
+
+// front is what clients reach: TLS, counters and faults before a distribution/v3 registry.
+type front struct {
+	Address string // host:port
+	CAFile  string
+	backend *registry.Registry
+	server  *http.Server
+
+	mu       sync.Mutex
+	requests map[string]int // "METHOD blobs sha256:…" and the like
+	bytes    int64
+	fault    func(http.ResponseWriter, *http.Request) bool
+	rate     int64 // bytes a second for all together; 0: any
+	next     time.Time
+}
+
+// newFront starts a registry; user and password are needed when they are not empty.
+func newFront(t *testing.T, user, password string) *front {
+	t.Helper()
+	dir := t.TempDir()
+	backend, err := registry.Start(context.Background(), registry.Options{Dir: t.TempDir(), User: user, Password: password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { backend.Close() })
+	authority, err := trust.NewAuthority("Corp Root CA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf, err := authority.Server([]string{registryHost})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &front{CAFile: filepath.Join(dir, "ca.pem"), backend: backend, requests: map[string]int{}}
+	if err := os.WriteFile(f.CAFile, []byte(authority.PEM()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Address = fmt.Sprintf("%s:%d", registryHost, l.Addr().(*net.TCPAddr).Port)
+	target, _ := url.Parse(backend.URL())
+	proxy := &httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = f.Address },
+		Transport: backend.Transport(), FlushInterval: -1,
+	}
+	f.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.serve(w, r, proxy) }), ErrorLog: nil}
+	go f.server.Serve(tls.NewListener(l, conf))
+	t.Cleanup(func() { f.server.Close() })
+	return f
+}
+
+func (f *front) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	parts := strings.Split(r.URL.Path, "/")
+	f.mu.Lock()
+	if len(parts) > 3 {
+		f.requests[r.Method+" "+parts[len(parts)-2]+" "+parts[len(parts)-1]]++
+	}
+	fault := f.fault
+	f.mu.Unlock()
+	if fault != nil && fault(w, r) {
+		return
+	}
+	next.ServeHTTP(&limited{w, f}, r)
+}
+
+func (f *front) setFault(fault func(http.ResponseWriter, *http.Request) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fault = fault
+}
+
+// fetched returns how often each blob was asked for by GET.
+func (f *front) fetched(what string) map[string]int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := map[string]int{}
+	for k, n := range f.requests {
+		if name, ok := strings.CutPrefix(k, "GET "+what+" "); ok {
+			out[name] = n
+		}
+	}
+	return out
+}
+
+// limited passes content on at the front's rate.
+type limited struct {
+	http.ResponseWriter
+	f *front
+}
+
+func (l *limited) Unwrap() http.ResponseWriter { return l.ResponseWriter }
+
+func (l *limited) Write(b []byte) (int, error) {
+	l.f.mu.Lock()
+	l.f.bytes += int64(len(b))
+	var wait time.Duration
+	if l.f.rate > 0 {
+		if now := time.Now(); l.f.next.Before(now) {
+			l.f.next = now
+		}
+		l.f.next = l.f.next.Add(time.Duration(len(b)) * time.Second / time.Duration(l.f.rate))
+		wait = time.Until(l.f.next)
+	}
+	l.f.mu.Unlock()
+	if wait > time.Millisecond {
+		time.Sleep(wait)
+	}
+	return l.ResponseWriter.Write(b)
+}
+
+// push puts an image into the registry and returns its reference by way of the front.
+func (f *front) push(t *testing.T, repo string, o image.Options) string {
+	t.Helper()
+	img, err := image.Build(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.pushImage(t, repo, img)
+	return f.Address + "/" + repo
+}
+
+func (f *front) pushImage(t *testing.T, repo string, img v1.Image) {
+	t.Helper()
+	if err := image.Push(f.backend.Address()+"/"+repo, img, f.backend.Transport(), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pushAs pushes with credentials.
+func pushAs(t *testing.T, f *front, repo string, img v1.Image, user, password string) {
+	t.Helper()
+	if err := image.Push(f.backend.Address()+"/"+repo, img, f.backend.Transport(), &authn.Basic{Username: user, Password: password}); err != nil {
+		t.Fatal(err)
+	}
+}
