@@ -16,7 +16,7 @@ import (
 )
 
 func (a *app) doctorVerb() *cobra.Command {
-	asJSON := false
+	asJSON, registry, trusted, registryCAs := false, "", &trustFlags{}, []string(nil)
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what this machine can do, what is missing, and how to mend it",
@@ -25,8 +25,13 @@ an engine can run, else 125.`,
 		Example: "  sudo berth doctor",
 		Args:    atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			results, err := a.examine(cmd.Context())
-			if err != nil {
+			var results []doctor.Result
+			var err error
+			if registry != "" {
+				if results, err = examineRegistry(cmd.Context(), registry, trusted, registryCAs); err != nil {
+					return usage(cmd, "%w", err)
+				}
+			} else if results, err = a.examine(cmd.Context()); err != nil {
 				return err
 			}
 			if err := a.printDiagnosis(results, asJSON); err != nil {
@@ -39,6 +44,9 @@ an engine can run, else 125.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a check, one a line")
+	cmd.Flags().StringVar(&registry, "registry", "", "look at a registry instead: `HOST[:PORT]`")
+	cmd.Flags().StringArrayVar(&trusted.cas, "ca", nil, "with --registry: trust the certificates in a FILE or DIR")
+	cmd.Flags().StringArrayVar(&registryCAs, "registry-ca", nil, "with --registry: trust the certificates in FILE for a registry: HOST[:PORT]=FILE")
 	return cmd
 }
 

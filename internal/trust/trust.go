@@ -7,11 +7,13 @@ package trust
 
 import (
 	"bytes"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -115,4 +117,15 @@ func Pool(more ...string) (*x509.CertPool, error) {
 		}
 	}
 	return pool, nil
+}
+
+// Client makes requests with the system's authorities and more of them.
+func Client(more string) (*http.Client, error) {
+	pool, err := Pool(more)
+	if err != nil {
+		return nil, err
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+	return &http.Client{Transport: t}, nil
 }

@@ -41,6 +41,29 @@ func TestTrust(t *testing.T) {
 	}
 }
 
+func TestDoctor(t *testing.T) {
+	guard(t)
+	f := newFront(t, "", "")
+	r := berth(t, "doctor", "--registry", f.Address)
+	if r.code != 125 || !strings.Contains(r.stdout, "Corp Root CA") || !strings.Contains(r.stdout, "--registry-ca "+f.Address+"=FILE") {
+		t.Errorf("status %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	must(t, "doctor", "--registry", f.Address, "--registry-ca", f.Address+"="+f.CAFile)
+	must(t, "doctor", "--registry", f.Address, "--ca", f.CAFile)
+}
+
+// TestMirrorWithoutTrust: the reason is told where the image was asked for.
+func TestMirrorWithoutTrust(t *testing.T) {
+	guard(t)
+	f := newFront(t, "", "")
+	ref := f.push(t, "team/app:1", image.Options{Label: t.Name()})
+	serve(t, "--upstream", f.Address)
+	r := berth(t, script("docker pull -q "+ref)...)
+	if r.code == 0 || !strings.Contains(r.stderr, "Corp Root CA") || !strings.Contains(r.stderr, "berth mirror serve") {
+		t.Errorf("status %d, %s", r.code, r.stderr)
+	}
+}
+
 func TestShareCA(t *testing.T) {
 	guard(t)
 	f := newFront(t, "", "")
