@@ -44,7 +44,7 @@ var short = map[string]string{"H": "host", "G": "group", "p": "pidfile", "D": "d
 
 // settings are the keys in daemon.json of flags that are called something else there.
 var settings = map[string]string{
-	"exec-opt": "exec-opts", "default-network-opt": "default-network-opts", "storage-opt": "storage-opts", "host": "hosts",
+	"exec-opt": "exec-opts", "default-network-opt": "default-network-opts", "storage-opt": "storage-opts",
 	"insecure-registry": "insecure-registries", "registry-mirror": "registry-mirrors",
 }
 
@@ -87,11 +87,11 @@ func (p *plan) flag(args []string) ([]string, error) {
 		}
 	}
 	p.given[name] = true
-	if key := settings[name]; key != "" {
-		p.given[key] = true
-	}
 	takes, ours := taken[name]
 	if !ours {
+		if key := settings[name]; key != "" {
+			p.given[key] = true
+		}
 		p.args = append(p.args, args[0])
 		return args[1:], nil
 	}

@@ -47,6 +47,7 @@ func (l *launch) allocate(ctx context.Context) error {
 		if l.info.Log = l.m.paths.Log(l.info.ID); l.info.Spec.Keep {
 			l.info.Log = l.m.paths.KeptLog(l.info.ID)
 		}
+		l.m.nest.place(&l.info)
 		return l.publish()
 	})
 }
@@ -132,6 +133,6 @@ func (m *Manager) release(ctx context.Context, info *Info) error {
 		if err != nil || len(left) > 0 {
 			return err
 		}
-		return cgroup.RemoveEmpty(m.paths.Cgroup())
+		return cgroup.RemoveEmpty(m.nest.cgroupParent() + m.paths.Cgroup())
 	})
 }

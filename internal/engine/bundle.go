@@ -118,8 +118,11 @@ func (l *launch) bundleConfig(root string) (bundle.Config, error) {
 		return c, err
 	}
 	bases, err := l.baseMounts(root)
+	if err != nil {
+		return c, err
+	}
 	c.Shares = append(c.Shares, bases...)
-	return c, err
+	return c, l.m.nest.bundle(&c, root, l.info.IDs)
 }
 
 // capabilities are all that the kernel has: within a user namespace they are the engine's
@@ -150,7 +153,9 @@ func capabilities(userns bool) ([]string, error) {
 // hostname turns an engine's name into a host name (RFC 1123 knows no underscore).
 func hostname(name string) string { return strings.Trim(strings.ReplaceAll(name, "_", "-"), "-.") }
 
-func (m *Manager) cgroup(info *Info) string { return m.paths.Cgroup() + "/" + info.ID }
+func (m *Manager) cgroup(info *Info) string {
+	return m.nest.cgroupParent() + m.paths.Cgroup() + "/" + info.ID
+}
 
 // identifyShares checks that what is to be shared is what was agreed on, and remembers what it is.
 func (l *launch) identifyShares() ([]bundle.Share, error) {

@@ -59,7 +59,7 @@ func (l *launch) runContainer(ctx context.Context) error {
 		return err
 	}
 	pidFile := l.m.paths.PIDFile(l.info.ID)
-	if err := l.createContainer(ctx, pidFile, logWriter, theirs, listener); err != nil {
+	if err := l.createContainer(ctx, pidFile, logWriter, append([]*os.File{theirs, listener}, l.m.nest.listeners()...)...); err != nil {
 		return fmt.Errorf("start the engine's container: %s", runtimeReason(l.m.paths.RuntimeLog(l.info.ID), err))
 	}
 	if l.info.Init, err = processFromFile(pidFile); err != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -117,6 +118,15 @@ func (n *Nest) owner(r *ids.Range) error {
 // proxyLink is where dockerd finds the program that publishes ports: init, by another name.
 var proxyLink = filepath.Join("/etc/berth", pid1.ProxyName)
 
+// override adds variables to env; of two with one name, only the later is left.
+func override(env, more []string) []string {
+	name := func(kv string) string { k, _, _ := strings.Cut(kv, "="); return k }
+	env = slices.DeleteFunc(env, func(kv string) bool {
+		return slices.ContainsFunc(more, func(m string) bool { return name(m) == name(kv) })
+	})
+	return append(env, more...)
+}
+
 // start completes what init is told.
 func (n *Nest) start(s *pid1.Start, daemon []byte) error {
 	if n == nil {
@@ -148,7 +158,7 @@ func (n *Nest) start(s *pid1.Start, daemon []byte) error {
 	})
 	s.Files = append(s.Files, n.Files...)
 	s.Args = append(s.Args, n.Args...)
-	s.Env = append(s.Env, n.Env...)
+	s.Env = override(s.Env, n.Env)
 	s.Listeners = len(n.Listeners)
 	return nil
 }

@@ -1,0 +1,110 @@
+// Package dind tests berth's container image, the drop-in for docker:dind, on real outer
+// engines: one of berth's own (a current Docker in a user namespace) and Debian's docker.io
+// (Docker 20.10 as the machine's root), which is downloaded once.
+//
+// It needs root and a built berth (BERTH names it, else ../../bin/berth), and runs in a
+// sandbox (see package sandbox). Each test names a promise of docs/guide/dind.md.
+package dind
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/berth-dev/berth/test/image"
+	"github.com/berth-dev/berth/test/sandbox"
+)
+
+const (
+	cache     = "../../.cache/test" // kept between runs
+	imageName = "berth:latest"      // what `berth image build` calls it
+	busyName  = "berth.test/busy:1" // for containers inside
+	shared    = "/tmp/dind"         // the outer engines see it at the same path
+)
+
+// Set once by TestMain.
+var (
+	berthProgram string
+	imageTar     string // what `berth image build` wrote
+	busyTar      = shared + "/busy.tar"
+)
+
+func TestMain(m *testing.M) {
+	if sandbox.Outside() {
+		fetchDebianDocker()
+	}
+	os.Exit(sandbox.Run(func() int {
+		if err := setUp(); err != nil {
+			fmt.Fprintln(os.Stderr, "dind:", err)
+			return 1
+		}
+		defer stopHosts()
+		return m.Run()
+	}))
+}
+
+func setUp() error {
+	path := os.Getenv("BERTH")
+	if path == "" {
+		path = "../../bin/berth"
+	}
+	var err error
+	if berthProgram, err = filepath.Abs(path); err != nil {
+		return err
+	}
+	for _, name := range []string{"BERTH_STATE_DIR", "BERTH_RUN_DIR", "DOCKER_HOST"} {
+		os.Unsetenv(name)
+	}
+	if err := os.MkdirAll(shared, 0o755); err != nil {
+		return err
+	}
+	if imageTar, err = buildImage(); err != nil {
+		return err
+	}
+	if out, err := exec.Command("cp", imageTar, shared+"/berth.tar").CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	img, err := image.Build(image.Options{})
+	if err != nil {
+		return err
+	}
+	return image.SaveTar(busyTar, busyName, img)
+}
+
+// buildImage has the berth under test make the image, once for each build of berth.
+func buildImage() (string, error) {
+	f, err := os.Open(berthProgram)
+	if err != nil {
+		return "", fmt.Errorf("%w; build it with `make build`, or set BERTH", err)
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", err
+	}
+	dir, err := filepath.Abs(cache + "/dind")
+	if err != nil {
+		return "", err
+	}
+	tar := filepath.Join(dir, hex.EncodeToString(sum.Sum(nil)[:8])+".tar")
+	if _, err := os.Stat(tar); err == nil {
+		return tar, nil
+	}
+	if err := os.RemoveAll(dir); err != nil { // those of other builds
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	out, err := exec.Command(berthProgram, "image", "build", "-o", tar).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("berth image build: %w\n%s", err, strings.TrimSpace(string(out)))
+	}
+	return tar, nil
+}

@@ -1,0 +1,154 @@
+package dind
+
+import (
+	"context"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/berth-dev/berth/test/image"
+	"github.com/berth-dev/berth/test/registry"
+	"github.com/berth-dev/berth/test/sandbox"
+)
+
+// Scenario 1 and 2: an engine in a container with a private registry's authority, a client
+// in another one that pulls through it, and a host that knows nothing of that.
+func TestScenarioEngineAndClientInContainers(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		reg, ref, ca := privateRegistry(t)
+		certs := volume(t, h, "scenario-certs")
+		h.must(t, "network", "create", "scenario")
+		t.Cleanup(func() { h.try(t, "network", "rm", "scenario") })
+		resolve := reg.Host + ":" + sandbox.HostAddress
+		e := h.container(t, "dockerd", []string{
+			"--privileged", "--network", "scenario", "--network-alias", "docker", "--add-host", resolve,
+			"-v", ca + ":/etc/docker/certs.d/" + reg.Host + "/ca.crt", "-v", certs + ":/certs/client",
+		}, "--registry-mirror=https://"+reg.Host)
+		// Nobody waits: the client's certificates are there before anything listens.
+		e.wait()
+		h.must(t, "network", "connect", "bridge", "dockerd")
+		pull := "docker pull -q " + ref + " && docker run --rm " + ref + " && docker save " + ref + " | wc -c && docker rmi " + ref
+		for how, options := range map[string][]string{
+			"user-defined network":     {"--network", "scenario"},
+			"link":                     {"--link", "dockerd:docker"},
+			"shared network namespace": {"--network", "container:dockerd", "-e", "DOCKER_HOST=tcp://localhost:2376"},
+		} {
+			args := append([]string{"run", "--rm", "-v", certs + ":/certs/client:ro"}, options...)
+			r := h.try(t, append(args, imageName, "sh", "-ec", pull)...)
+			if r.code != 0 || !strings.Contains(r.stdout, image.Greeting) {
+				t.Errorf("%s: %s", how, r)
+			}
+		}
+		if got := h.must(t, "images"); strings.Contains(got, "berth/test") {
+			t.Errorf("the host is polluted: %s", got)
+		}
+	})
+}
+
+func privateRegistry(t *testing.T) (reg *registry.Registry, ref, ca string) {
+	t.Helper()
+	// At the usual port, for `docker run -v` takes no colon in a path.
+	reg, err := registry.Start(context.Background(), registry.Options{Dir: t.TempDir(), Port: 443})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { reg.Close() })
+	img, err := image.Build(image.Options{Label: t.Name()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref = reg.Host + "/berth/test:1"
+	if err := image.Push(ref, img, reg.Transport(), nil); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(reg.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reg, ref, file(t, "ca.crt", string(b))
+}
+
+func TestAuthorityAndMirrorForAllRegistries(t *testing.T) {
+	h := current(t)
+	reg, ref, ca := privateRegistry(t)
+	resolve := []string{"--add-host", reg.Host + ":" + sandbox.HostAddress}
+	pull := strings.Replace(ref, reg.Host, "other.example", 1)
+	e := h.privileged(t, "mirror", append(resolve, "-v", ca+":/my/ca.crt:ro"), "--ca", "/my/ca.crt", "--mirror", "https://"+reg.Host)
+	e.docker("pull", "-q", pull)
+	e.docker("pull", "-q", ref)
+	e.remove()
+	// The same by variables and in the place where programs look.
+	e = h.privileged(t, "mirror", append(resolve, "-v", ca+":/etc/ssl/certs/mine.pem:ro", "-e", "BERTH_MIRROR=https://"+reg.Host))
+	e.docker("pull", "-q", pull)
+	e.remove()
+	e = h.privileged(t, "mirror", resolve)
+	if r := e.try("docker", "pull", "-q", ref); r.code == 0 || !strings.Contains(r.stderr, "certificate") {
+		t.Errorf("without the authority: %s", r)
+	}
+}
+
+func TestPublishedPortsAreTheContainers(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		e := h.privileged(t, "ports", []string{"-p", "18099:8080"})
+		e.docker("run", "-d", "--name", "web", "-p", "8080:80", "-p", "127.0.0.1:8081:80", busyName, "httpd", "-f", "-p", "80", "-h", "/")
+		want(t, "at the container's localhost", e.must("wget", "-q", "-O", "-", "http://127.0.0.1:8080/greeting"), image.Greeting)
+		want(t, "for localhost alone", e.must("wget", "-q", "-O", "-", "http://127.0.0.1:8081/greeting"), image.Greeting)
+		fetch := func(port string, options ...string) result {
+			args := append([]string{"run", "--rm", "--entrypoint", "wget"}, options...)
+			return h.try(t, append(args, imageName, "-q", "-O", "-", "http://ports:"+port+"/greeting")...)
+		}
+		want(t, "from another container", fetch("8080", "--link", "ports:ports").stdout, image.Greeting)
+		if r := fetch("8081", "--link", "ports:ports"); r.code == 0 {
+			t.Error("a port of localhost is open to others")
+		}
+		if r, err := run(nil, "wget", "-q", "-O", "-", "http://127.0.0.1:18099/greeting"); h.name != "berth" && (err == nil && r.stdout != image.Greeting) {
+			t.Errorf("published on the host as well: %s", r)
+		}
+		// In use in the container: refused when asked for, as with docker:dind.
+		if r := e.try("docker", "run", "--rm", "-p", "2376:80", busyName, "true"); r.code == 0 || !strings.Contains(r.stderr, "in use") {
+			t.Errorf("the API's own port: %s", r)
+		}
+		e.docker("rm", "-f", "web")
+		if r := e.try("wget", "-q", "-O", "-", "http://127.0.0.1:8080/greeting"); r.code == 0 {
+			t.Error("the port is open after the container has gone")
+		}
+		e.docker("run", "-d", "--name", "web", "-p", "8080:80", busyName, "httpd", "-f", "-p", "80", "-h", "/")
+		want(t, "the same port once more", e.must("wget", "-q", "-O", "-", "http://127.0.0.1:8080/greeting"), image.Greeting)
+	})
+}
+
+func TestPublishedUDPPort(t *testing.T) {
+	e := current(t).privileged(t, "udp", nil)
+	e.docker("run", "-d", "--name", "echo", "-p", "5300:5300/udp", busyName, "sh", "-c", "sleep 1000 | nc -u -l -p 5300 > /got")
+	// A datagram may come before the server listens, so there are several.
+	e.must("sh", "-c", "for i in 1 2 3 4 5; do echo datagram$i | nc -u -w 1 127.0.0.1 5300; done; true")
+	want(t, "received", e.docker("exec", "echo", "cat", "/got"), "datagram")
+}
+
+func TestNamesOfTheContainerResolveInside(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		h.must(t, "network", "create", "names")
+		t.Cleanup(func() { h.try(t, "network", "rm", "names") })
+		e := h.privileged(t, "resolver", []string{"--network", "names", "--add-host", "added.example:192.0.2.77"})
+		h.must(t, "run", "-d", "--name", "neighbour", "--network", "names", "--entrypoint", "sleep", imageName, "1000")
+		t.Cleanup(func() { h.try(t, "rm", "-f", "-v", "neighbour") })
+		want(t, "--add-host", e.in(nil, "nslookup added.example").stdout, "192.0.2.77")
+		addr := h.must(t, "inspect", "-f", "{{(index .NetworkSettings.Networks \"names\").IPAddress}}", "neighbour")
+		want(t, "a neighbour in a user-defined network", e.in(nil, "nslookup neighbour").stdout, addr)
+		if r := e.in(nil, "ping -c 1 -W 2 "+addr); r.code != 0 {
+			t.Errorf("the neighbour does not answer: %s", r)
+		}
+	})
+}
+
+func TestMemoryLimitOfTheContainerHoldsForEverythingInside(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		const limit = 400 << 20
+		e := h.privileged(t, "bounded", []string{"-m", strconv.Itoa(limit)})
+		r := e.in(nil, "head -c 600m /dev/zero | tail >/dev/null; echo survived; exit 3")
+		if r.code == 0 || strings.Contains(r.stdout, "survived") && !strings.Contains(r.stderr, "Killed") {
+			t.Errorf("600 MB fit into a container with 400: %s", r)
+		}
+	})
+}

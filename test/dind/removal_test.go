@@ -1,0 +1,69 @@
+package dind
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/berth-dev/berth/test/leak"
+)
+
+// scope is everything on the machine but the hosts' own data.
+var scope = leak.Scope{All: true, Files: []string{"/run/berth", "/tmp/dind"}, Skip: []string{"/run/berth/engines"}}
+
+func TestRemovalAtAnyMomentLeavesNothing(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		leak.Guard(t, scope)
+		for i := range 12 {
+			name := fmt.Sprintf("moment%d", i)
+			h.must(t, "run", "-d", "--privileged", "--name", name, imageName)
+			time.Sleep(time.Duration(rand.IntN(700)) * time.Millisecond)
+			h.must(t, "rm", "-f", "-v", name)
+		}
+	})
+}
+
+func TestFiftyCyclesLeaveNoVolume(t *testing.T) {
+	h := current(t)
+	leak.Guard(t, scope)
+	var wg sync.WaitGroup
+	for lane := range 2 {
+		wg.Go(func() {
+			for i := range 25 {
+				name := fmt.Sprintf("cycle%d-%d", lane, i)
+				if r := h.try(t, "run", "-d", "--rm", "--privileged", "--name", name, imageName); r.code != 0 {
+					t.Error(r)
+					continue
+				}
+				if r := h.try(t, "exec", name, "berth", "_health"); r.code != 0 {
+					t.Errorf("%s: %s", name, r)
+				}
+				h.try(t, "stop", name)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// The figure is printed; the bound is loose, for machines that have other things to do.
+func TestReadyInAFractionOfASecond(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		var best, sum time.Duration
+		const rounds = 5
+		for i := range rounds {
+			begin := time.Now()
+			e := h.container(t, fmt.Sprintf("fast%d", i), []string{"--privileged"}).wait()
+			took := time.Since(begin)
+			if sum += took; best == 0 || took < best {
+				best = took
+			}
+			e.remove()
+		}
+		t.Logf("docker run, ready with TLS and new certificates: best %v, mean %v", best.Round(time.Millisecond), (sum / rounds).Round(time.Millisecond))
+		if best > 3*time.Second {
+			t.Errorf("ready after %v at best", best)
+		}
+	})
+}
