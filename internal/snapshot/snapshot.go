@@ -220,9 +220,36 @@ func (s *Store) Remove(ctx context.Context, ref Ref, users func(id string) []str
 			}
 			removed = append(removed, v)
 		}
+		if ref.Version == 0 {
+			return os.RemoveAll(s.nameDir(ref.Name)) // the number of the last version
+		}
 		return nil
 	})
 	return removed, err
+}
+
+// Tidy removes what is left of names that have no version, such as one whose first was
+// never finished.
+func (s *Store) Tidy(ctx context.Context) error {
+	return s.lock(ctx, func() error {
+		names, err := os.ReadDir(s.dir())
+		errs := []error{err}
+		for _, e := range names {
+			if !e.IsDir() || !state.NamePattern.MatchString(e.Name()) {
+				continue
+			}
+			dir := s.nameDir(e.Name())
+			if _, err := os.Stat(filepath.Join(dir, lastFile)); err == nil {
+				continue // its versions were removed one by one
+			}
+			if versions, err := s.versions(e.Name()); err != nil || len(versions) > 0 {
+				errs = append(errs, err)
+				continue
+			}
+			errs = append(errs, os.RemoveAll(dir))
+		}
+		return errors.Join(errs...)
+	})
 }
 
 // doomed lists what is to be removed, oldest first, unless somebody needs it.

@@ -68,7 +68,7 @@ func FromEnv() (Paths, error) {
 // Prepare makes the roots. Others may pass through them (an engine's socket has an
 // owner who is not root) but not list them.
 func (p Paths) Prepare() error {
-	for _, d := range []string{p.Run, p.Engines(), p.State, p.StateEngines(), p.Trash(), p.Payload()} {
+	for _, d := range []string{p.Run, p.Engines(), p.State, p.StateEngines(), p.Snapshots(), p.Trash(), p.Payload()} {
 		if err := os.MkdirAll(d, 0o711); err != nil {
 			return fmt.Errorf("make berth's directory: %w; run as root, or set %s and %s", err, EnvRunDir, EnvStateDir)
 		}

@@ -127,6 +127,7 @@ func programs(t *testing.T) string {
 verb=$1
 case $verb in
 run | up) shift; exec %[1]s "$verb" --registry-ca docker.io=%[2]s --registry-ca %[3]s=%[2]s --add-host %[3]s:host-gateway "$@" ;;
+snapshot) if [ "$2" = create ] && [ "$4" != --from ]; then shift 2; set -- "$verb" create --registry-ca docker.io=%[2]s --registry-ca %[3]s=%[2]s --add-host %[3]s:host-gateway "$@"; fi; exec %[1]s "$@" ;;
 *) exec %[1]s "$@" ;;
 esac
 `, berth, hub.CAFile, hubName), 0o755)
