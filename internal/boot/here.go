@@ -36,8 +36,8 @@ func (s *starter) startHere(ctx context.Context) (started, error) {
 	if _, err := cgroup.Nest(); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
-		return nil, fmt.Errorf("forward packets: %w; add to docker run: --sysctl net.ipv4.ip_forward=1", err)
+	if err := forward(); err != nil {
+		return nil, err
 	}
 	args, env, err := s.hereArgs()
 	if err != nil {
@@ -69,6 +69,15 @@ func (s *starter) startHere(ctx context.Context) (started, error) {
 		<-h.exited
 		return nil, context.Cause(ctx)
 	}
+}
+
+// forward has the container forward packets, also by interfaces that it gets later
+// (`docker network connect`).
+func forward() error {
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
+		return fmt.Errorf("forward packets: %w; add to docker run: --sysctl net.ipv4.ip_forward=1", err)
+	}
+	return nil
 }
 
 // hereArgs are dockerd's arguments and environment.

@@ -27,6 +27,9 @@ type nested struct {
 }
 
 func (s *starter) startNested(ctx context.Context, isolation Isolation) (started, error) {
+	if err := forward(); err != nil {
+		return nil, err
+	}
 	n, err := s.nest()
 	if err != nil {
 		return nil, err

@@ -178,8 +178,12 @@ func boundedRunc(dir string) (string, error) {
 	script := `#!/bin/sh
 status=$(grep CapEff /proc/self/status | cut -f 2)
 bundle=
-for a in "$@"; do [ "$previous" = --bundle ] && bundle=$a; previous=$a; done
-[ -n "$bundle" ] && [ $((0x$status & 0x1000000)) = 0 ] && sed -i 's/"CAP_SYS_RESOURCE",//g' "$bundle/config.json"
+for a in "$@"; do
+	[ "$previous" = --bundle ] && config=$a/config.json
+	[ "$previous" = --process ] && config=$a # of docker exec
+	previous=$a
+done
+[ -n "$config" ] && [ $((0x$status & 0x1000000)) = 0 ] && sed -i 's/"CAP_SYS_RESOURCE",//g' "$config"
 exec ` + dir + `/usr/sbin/runc "$@"
 `
 	return wrapper, os.WriteFile(wrapper+"/runc", []byte(script), 0o755)

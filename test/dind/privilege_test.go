@@ -106,8 +106,9 @@ func TestZombiesAreReaped(t *testing.T) {
 
 func TestNoInheritedDescriptors(t *testing.T) {
 	e := current(t).privileged(t, "fds", nil)
-	got := e.in([]string{"--privileged"}, "cd /proc/1/fd && echo *").stdout
-	if got != "0 1 2" {
+	e.docker("run", "-d", "--privileged", "--name", "still", busyName, "sleep", "1000")
+	got := e.docker("exec", "still", "ls", "/proc/1/fd")
+	if got != "0\n1\n2" {
 		t.Errorf("descriptors in a container: %s", got)
 	}
 }
