@@ -185,20 +185,20 @@ func (f *mirrorFlags) addUpstreams(c *mirror.Config, file config.File) error {
 		var err error
 		if u.CA != "" {
 			if up.CA, err = trust.Read(u.CA); err != nil {
-				return fmt.Errorf("%s: mirror.upstream.%q: %w", file.Path, name, err)
+				return fmt.Errorf("mirror.upstream.%q: %w", name, err)
 			}
 		}
 		if u.ClientCert != "" {
 			pair, err := tls.LoadX509KeyPair(u.ClientCert, u.ClientKey)
 			if err != nil {
-				return fmt.Errorf("%s: mirror.upstream.%q: %w", file.Path, name, err)
+				return fmt.Errorf("mirror.upstream.%q: %w", name, err)
 			}
 			up.ClientCert = &pair
 		}
 		if u.PasswordFile != "" {
 			b, err := readSmall(u.PasswordFile)
 			if err != nil {
-				return fmt.Errorf("%s: mirror.upstream.%q: %s: %w", file.Path, name, u.PasswordFile, err)
+				return fmt.Errorf("mirror.upstream.%q: %s: %w", name, u.PasswordFile, err)
 			}
 			up.Password = strings.TrimRight(string(b), "\r\n")
 		}

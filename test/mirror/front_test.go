@@ -64,11 +64,7 @@ func newFront(t *testing.T, user, password string) *front {
 		t.Fatal(err)
 	}
 	f.Address = fmt.Sprintf("%s:%d", registryHost, l.Addr().(*net.TCPAddr).Port)
-	target, _ := url.Parse(backend.URL())
-	proxy := &httputil.ReverseProxy{
-		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = f.Address },
-		Transport: backend.Transport(), FlushInterval: -1,
-	}
+	proxy := proxyTo(backend)
 	f.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.serve(w, r, proxy) }), ErrorLog: nil}
 	go f.server.Serve(tls.NewListener(l, conf))
 	t.Cleanup(func() { f.server.Close() })
@@ -158,4 +154,12 @@ func pushAs(t *testing.T, f *front, repo string, img v1.Image, user, password st
 	if err := image.Push(f.backend.Address()+"/"+repo, img, f.backend.Transport(), &authn.Basic{Username: user, Password: password}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func proxyTo(backend *registry.Registry) http.Handler {
+	target, _ := url.Parse(backend.URL())
+	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host
+	}, Transport: backend.Transport(), FlushInterval: -1}
 }
