@@ -15,58 +15,59 @@ const look = `
 cat /opaque/only; ls /opaque; stat -c %u:%g /opaque/only /home/user/note; test ! -e /greeting; test ! -e /doomed
 cat /log; chown 5:6 /opaque/only; echo more >>/opaque/only; rm -r /opaque; mkdir /opaque; ls -a /opaque; rm /log; echo new >/log`
 
-// drivers are the ways of sharing that this machine's file system has.
-func drivers(t *testing.T) []string {
-	t.Helper()
-	return []string{"link", "copy"}
-}
-
 // Whatever is done in a fork works, and the template stays as it was to the bit.
 func TestFork(t *testing.T) {
 	leak.Guard(t, scope)
 	create(t, "tmpl")
 	before := hash(t, store)
-	for _, driver := range drivers(t) {
+	for _, driver := range []string{"link", "copy"} {
 		t.Run(driver, func(t *testing.T) {
-			t.Setenv("BERTH_SNAPSHOT_DRIVER", driver)
-			docker := up(t, "fork", "--from", "tmpl")
-			if out := must(t, "inspect", "fork"); !strings.Contains(out, `"sharing": "`+driver+`"`) {
-				t.Errorf("not shared by %s: %s", driver, out)
-			}
-			ok(t, "images", docker("images"), "berth.test/busy", "built")
-			if r := docker("ps", "-aq"); r.out != "" {
-				t.Errorf("containers travelled: %s", r)
-			}
-			ok(t, "volume", docker("run", "--rm", "-v", "keep:/v", imageName, "cat", "/v/f"), "kept")
-			ok(t, "layers", docker("run", "--name", "box", "built:1", "sh", "-ec", look), "replaced", "only", "1000:1000", "step")
-			ok(t, "commit", docker("commit", "box", "box:1"))
-			ok(t, "commit", docker("run", "--rm", "box:1", "cat", "/log"), "new")
-			ok(t, "cached build", docker("build", "--progress=plain", "-t", "again", buildDir))
-			if r := docker("build", "--progress=plain", "-t", "again", buildDir); strings.Count(r.err, "CACHED") < 2 {
-				t.Errorf("the build cache did not travel: %s", r)
-			}
-			ok(t, "a build on top", docker("build", "-q", "--build-arg", "round=2", "-t", "anew", buildDir))
-			ok(t, "the cache mount", docker("run", "--rm", "anew", "cat", "/log"), "step 1\nstep 2")
-			saved := filepath.Join(t.TempDir(), "saved.tar")
-			ok(t, "save", docker("save", "-o", saved, "built:1", imageName))
-			ok(t, "df", docker("system", "df"))
-			ok(t, "rm", docker("rm", "-f", "box"))
-			ok(t, "rmi", docker("rmi", "-f", "built:1", imageName, "box:1", "again", "anew"))
-			ok(t, "prune", docker("system", "prune", "-af", "--volumes"))
-			ok(t, "volume prune", docker("volume", "prune", "-af"))
-			if r := docker("images", "-aq"); r.out != "" {
-				t.Errorf("images are left after prune: %s", r)
-			}
-			ok(t, "load again", docker("load", "-i", saved), "built:1")
-			ok(t, "run again", docker("run", "--rm", "built:1", "sh", "-ec", look), "replaced")
-			must(t, "stop", "fork")
-			must(t, "start", "fork")
-			ok(t, "after a restart", docker("run", "--rm", "built:1", "cat", "/log"), "step")
-			must(t, "rm", "fork")
+			exercise(t, driver)
 			same(t, before, hash(t, store))
 		})
 	}
 	must(t, "snapshot", "verify", "tmpl")
+}
+
+// exercise does in a fork of the snapshot tmpl all that an engine is there for, and takes
+// the fork away again.
+func exercise(t *testing.T, driver string) {
+	t.Helper()
+	t.Setenv("BERTH_SNAPSHOT_DRIVER", driver)
+	docker := up(t, "fork", "--from", "tmpl")
+	if out := must(t, "inspect", "fork"); !strings.Contains(out, `"sharing": "`+driver+`"`) {
+		t.Errorf("not shared by %s: %s", driver, out)
+	}
+	ok(t, "images", docker("images"), "berth.test/busy", "built")
+	if r := docker("ps", "-aq"); r.out != "" {
+		t.Errorf("containers travelled: %s", r)
+	}
+	ok(t, "volume", docker("run", "--rm", "-v", "keep:/v", imageName, "cat", "/v/f"), "kept")
+	ok(t, "layers", docker("run", "--name", "box", "built:1", "sh", "-ec", look), "replaced", "only", "1000:1000", "step")
+	ok(t, "commit", docker("commit", "box", "box:1"))
+	ok(t, "commit", docker("run", "--rm", "box:1", "cat", "/log"), "new")
+	ok(t, "cached build", docker("build", "--progress=plain", "-t", "again", buildDir))
+	if r := docker("build", "--progress=plain", "-t", "again", buildDir); strings.Count(r.err, "CACHED") < 2 {
+		t.Errorf("the build cache did not travel: %s", r)
+	}
+	ok(t, "a build on top", docker("build", "-q", "--build-arg", "round=2", "-t", "anew", buildDir))
+	ok(t, "the cache mount", docker("run", "--rm", "anew", "cat", "/log"), "step 1\nstep 2")
+	saved := filepath.Join(t.TempDir(), "saved.tar")
+	ok(t, "save", docker("save", "-o", saved, "built:1", imageName))
+	ok(t, "df", docker("system", "df"))
+	ok(t, "rm", docker("rm", "-f", "box"))
+	ok(t, "rmi", docker("rmi", "-f", "built:1", imageName, "box:1", "again", "anew"))
+	ok(t, "prune", docker("system", "prune", "-af", "--volumes"))
+	ok(t, "volume prune", docker("volume", "prune", "-af"))
+	if r := docker("images", "-aq"); r.out != "" {
+		t.Errorf("images are left after prune: %s", r)
+	}
+	ok(t, "load again", docker("load", "-i", saved), "built:1")
+	ok(t, "run again", docker("run", "--rm", "built:1", "sh", "-ec", look), "replaced")
+	must(t, "stop", "fork")
+	must(t, "start", "fork")
+	ok(t, "after a restart", docker("run", "--rm", "built:1", "cat", "/log"), "step")
+	must(t, "rm", "fork")
 }
 
 // A privileged container is root of its engine, and cannot write to what others share.
@@ -121,7 +122,6 @@ func TestSnapshotOfAnEngine(t *testing.T) {
 	ok(t, "commit", docker("commit", "box", "mine:1"))
 	refused(t, []string{"running", "berth stop"}, "snapshot", "create", "taken", "--from", "source")
 	must(t, "stop", "source")
-	t.Cleanup(func() { os.RemoveAll(store + "/taken") })
 	for _, step := range []string{"copy", "prune", "layer", "move", "seal", "describe", "sync"} {
 		for _, action := range []string{"kill", "fail"} {
 			r := berthWith(t, []string{"BERTH_FAULT=freeze-" + step + ":" + action}, "snapshot", "create", "taken", "--from", "source")

@@ -1,0 +1,145 @@
+package snapshot
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/test/leak"
+)
+
+// Every way of sharing passes the same test on every file system that has it, and on the
+// others says why not.
+func TestFileSystems(t *testing.T) {
+	for _, fs := range []struct {
+		kind    string
+		mkfs    []string
+		reflink bool
+	}{
+		{"ext4", []string{"mkfs.ext4", "-q", "-F"}, false},
+		{"xfs", []string{"mkfs.xfs", "-q", "-f", "-m", "reflink=1"}, true},
+		{"btrfs", []string{"mkfs.btrfs", "-q", "-f"}, true},
+		{"tmpfs", nil, false},
+	} {
+		t.Run(fs.kind, func(t *testing.T) {
+			leak.Guard(t, scope)
+			state := stateOn(t, fs.kind, fs.mkfs)
+			if r := berth(t, "run", "--", "sh", "-ec", "docker load -q -i "+imageTar+"; docker run --rm "+imageName+" rm -r /opaque"); r.code != 0 {
+				t.Skipf("an overlayfs in a user namespace cannot replace directories on this machine's %s, with snapshots or without: %s", fs.kind, r)
+			}
+			create(t, "tmpl")
+			dir := filepath.Join(state, "snapshots")
+			before := hash(t, dir)
+			for _, driver := range []string{"link", "reflink", "copy"} {
+				t.Run(driver, func(t *testing.T) {
+					if driver == "reflink" && !fs.reflink {
+						t.Setenv("BERTH_SNAPSHOT_DRIVER", driver)
+						refused(t, []string{"reflinks"}, "run", "--from", "tmpl", "--", "true")
+						return
+					}
+					exercise(t, driver)
+					must(t, "gc")
+					same(t, before, hash(t, dir))
+				})
+			}
+			must(t, "snapshot", "verify", "tmpl")
+		})
+	}
+}
+
+// A full disk makes for an error and for nothing else.
+func TestFullDisk(t *testing.T) {
+	leak.Guard(t, scope)
+	state := stateOn(t, "ext4", []string{"mkfs.ext4", "-q", "-F"})
+	create(t, "tmpl")
+	before := hash(t, filepath.Join(state, "snapshots"))
+	filler := filepath.Join(state, "filler")
+	fill(t, filler)
+	for _, args := range [][]string{
+		{"run", "--from", "tmpl", "--", "true"},
+		{"snapshot", "create", "more", "--load", imageTar},
+	} {
+		if r := berth(t, args...); r.code == 0 {
+			t.Errorf("berth %s on a full disk: %s", strings.Join(args, " "), r)
+		}
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "gc")
+	same(t, before, hash(t, filepath.Join(state, "snapshots")))
+	exercise(t, "link")
+}
+
+// fill writes until there is no space left.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for block := make([]byte, 1<<20); len(block) > 0; {
+		if _, err := f.Write(block); err != nil {
+			block = block[:len(block)/2]
+		}
+	}
+}
+
+// stateOn makes the state directory of what follows on a fresh file system.
+func stateOn(t *testing.T, kind string, mkfs []string) string {
+	t.Helper()
+	base := t.TempDir()
+	state := filepath.Join(base, "state")
+	if err := os.MkdirAll(state, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-t", kind, kind, state}
+	if mkfs != nil {
+		args = []string{"-t", kind, "-o", "loop", makeFileSystem(t, filepath.Join(base, "image"), mkfs), state}
+	}
+	if out, err := exec.Command("mount", args...).CombinedOutput(); err != nil {
+		t.Skipf("this machine cannot mount %s: %s", kind, strings.TrimSpace(string(out)))
+	}
+	t.Cleanup(func() { unmount(t, state) })
+	payload := filepath.Join(state, "payload")
+	if err := os.Mkdir(payload, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("/var/lib/berth/payload", payload, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unmount(t, payload) })
+	t.Setenv("BERTH_STATE_DIR", state)
+	return state
+}
+
+func unmount(t *testing.T, path string) {
+	t.Helper()
+	if err := unix.Unmount(path, 0); err != nil {
+		t.Errorf("%s is still in use: %v", path, err)
+		_ = unix.Unmount(path, unix.MNT_DETACH)
+	}
+}
+
+func makeFileSystem(t *testing.T, file string, mkfs []string) string {
+	t.Helper()
+	program, err := exec.LookPath(mkfs[0])
+	if err != nil {
+		t.Skipf("%s is not installed", mkfs[0])
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(file, 600<<20); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(program, append(mkfs[1:], file)...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", mkfs[0], err, out)
+	}
+	return file
+}
