@@ -30,6 +30,9 @@ type Config struct {
 	Data     string // the data root on the host
 	// DataIDs map ids on the data root's disk as Share.UIDs do; empty: it is the engine's own.
 	DataIDs []specs.LinuxIDMapping
+	// Recursive has binds bring what is mounted below: in a container that may be a lot, and
+	// a user namespace is not allowed to leave it out (mount_namespaces(7)).
+	Recursive bool
 
 	// IDs is the id range of the engine's user namespace; nil for none (rootful).
 	IDs *IDRange
@@ -145,9 +148,18 @@ func mounts(c Config) []specs.Mount {
 		tmpfs("/tmp", "mode=1777", "ro"),
 		tmpfs("/etc", "mode=755"),
 		tmpfs("/root", "mode=700"),
-		{Destination: "/usr", Type: "bind", Source: c.Usr, Options: []string{"bind", "ro", "nosuid", "nodev"}},
-		{Destination: DataPath, Type: "bind", Source: c.Data, Options: []string{"bind", "rw"}, UIDMappings: c.DataIDs, GIDMappings: c.DataIDs},
+		{Destination: "/usr", Type: "bind", Source: c.Usr, Options: []string{c.bind(nil), "ro", "nosuid", "nodev"}},
+		{Destination: DataPath, Type: "bind", Source: c.Data, Options: []string{c.bind(c.DataIDs), "rw"}, UIDMappings: c.DataIDs, GIDMappings: c.DataIDs},
 	}
+}
+
+// bind is the option for a bind mount. An idmapped one is made by the runtime from outside
+// the user namespace, where nothing has to come along.
+func (c Config) bind(idmapped []specs.LinuxIDMapping) string {
+	if c.Recursive && len(idmapped) == 0 {
+		return "rbind"
+	}
+	return "bind"
 }
 
 func shares(c Config) []specs.Mount {
@@ -161,7 +173,7 @@ func shares(c Config) []specs.Mount {
 		}
 		// Set-user-id bits and devices on the host's file system mean nothing to an engine.
 		out = append(out, specs.Mount{
-			Destination: s.Path, Type: "bind", Source: s.Source, Options: []string{"bind", mode, "nosuid", "nodev"},
+			Destination: s.Path, Type: "bind", Source: s.Source, Options: []string{c.bind(s.UIDs), mode, "nosuid", "nodev"},
 			UIDMappings: s.UIDs, GIDMappings: s.GIDs,
 		})
 	}

@@ -82,6 +82,7 @@ func (n *Nest) bundle(c *bundle.Config, root string, r *ids.Range) error {
 	if n == nil {
 		return nil
 	}
+	c.Recursive = true
 	c.Volatile = false // people restart containers, and expect the data to be there
 	var same []specs.LinuxIDMapping
 	if r != nil && r.First != 0 {

@@ -223,6 +223,18 @@ func TestVolumesOfTheContainerAreTheEnginesToo(t *testing.T) {
 	})
 }
 
+func TestMountsWithinMountsAndInit(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		path := file(t, "source", "from outside\n")
+		dir := path[:strings.LastIndex(path, "/")]
+		// --init mounts a program below /usr.
+		e := h.privileged(t, "within", []string{"--init", "-v", dir + ":/builds", "-v", busyTar + ":/builds/busy:ro"})
+		if r := e.in([]string{"-v", "/builds:/src"}, "cat /src/source; test -s /src/busy && echo both"); r.stdout != "from outside\nboth" {
+			t.Error(r)
+		}
+	})
+}
+
 func TestProxyVariablesReachDockerd(t *testing.T) {
 	e := current(t).privileged(t, "proxy", []string{"-e", "HTTPS_PROXY=http://proxy.example:3128"})
 	if got := e.docker("info", "-f", "{{.HTTPSProxy}}"); got != "http://proxy.example:3128" {

@@ -2,10 +2,14 @@ package dind
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"net"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/berth-dev/berth/test/image"
 	"github.com/berth-dev/berth/test/registry"
@@ -48,8 +52,7 @@ func TestScenarioEngineAndClientInContainers(t *testing.T) {
 
 func privateRegistry(t *testing.T) (reg *registry.Registry, ref, ca string) {
 	t.Helper()
-	// At the usual port, for `docker run -v` takes no colon in a path.
-	reg, err := registry.Start(context.Background(), registry.Options{Dir: t.TempDir(), Port: 443})
+	reg, err := registry.Start(context.Background(), registry.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,8 +61,11 @@ func privateRegistry(t *testing.T) (reg *registry.Registry, ref, ca string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// At the usual port, for `docker run -v` takes no colon in a path; and for everybody,
+	// while the registry itself serves engines' addresses only.
+	relay(t, "0.0.0.0:443", fmt.Sprintf("127.0.0.1:%d", reg.Port))
 	ref = reg.Host + "/berth/test:1"
-	if err := image.Push(ref, img, reg.Transport(), nil); err != nil {
+	if err := image.Push(reg.Address()+"/berth/test:1", img, reg.Transport(), nil); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(reg.CAFile)
@@ -67,6 +73,34 @@ func privateRegistry(t *testing.T) (reg *registry.Registry, ref, ca string) {
 		t.Fatal(err)
 	}
 	return reg, ref, file(t, "ca.crt", string(b))
+}
+
+// relay passes TCP connections on.
+func relay(t *testing.T, from, to string) {
+	t.Helper()
+	ln, err := net.Listen("tcp4", from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			in, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer in.Close()
+				out, err := net.Dial("tcp4", to)
+				if err != nil {
+					return
+				}
+				defer out.Close()
+				go io.Copy(out, in)
+				io.Copy(in, out)
+			}()
+		}
+	}()
 }
 
 func TestAuthorityAndMirrorForAllRegistries(t *testing.T) {
@@ -119,11 +153,24 @@ func TestPublishedPortsAreTheContainers(t *testing.T) {
 }
 
 func TestPublishedUDPPort(t *testing.T) {
-	e := current(t).privileged(t, "udp", nil)
-	e.docker("run", "-d", "--name", "echo", "-p", "5300:5300/udp", busyName, "sh", "-c", "sleep 1000 | nc -u -l -p 5300 > /got")
-	// A datagram may come before the server listens, so there are several.
-	e.must("sh", "-c", "for i in 1 2 3 4 5; do echo datagram$i | nc -u -w 1 127.0.0.1 5300; done; true")
-	want(t, "received", e.docker("exec", "echo", "cat", "/got"), "datagram")
+	h := hosts[1].ready(t) // whose containers can be reached from here
+	e := h.privileged(t, "udp", nil)
+	e.docker("run", "-d", "--name", "echo", "-p", "5300:5300/udp", busyName, "busybox", "udpsvd", "-E", "0.0.0.0", "5300", "cat")
+	conn, err := net.Dial("udp4", h.must(t, "inspect", "-f", "{{.NetworkSettings.IPAddress}}", "udp")+":5300")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	buf := make([]byte, 100)
+	for range 20 { // a datagram may come before the server does
+		conn.Write([]byte("datagram"))
+		conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+		if n, err := conn.Read(buf); err == nil {
+			want(t, "echo", string(buf[:n]), "datagram")
+			return
+		}
+	}
+	t.Error("no answer")
 }
 
 func TestNamesOfTheContainerResolveInside(t *testing.T) {

@@ -117,11 +117,11 @@ func TestNoInheritedDescriptors(t *testing.T) {
 func TestNestingThreeDeep(t *testing.T) {
 	h := current(t)
 	prefix := []string{}
-	e := h.privileged(t, "deep", []string{"-v", shared + "/berth.tar:/images/berth.tar:ro"})
+	e := h.privileged(t, "deep", []string{"-v", shared + ":/tars:ro", "-v", shared + "/berth.tar:/images/berth.tar:ro"})
 	for depth := 2; depth <= 3; depth++ {
 		name := fmt.Sprintf("deep%d", depth)
 		inside := func(args ...string) string { return e.must(append(append([]string{}, prefix...), args...)...) }
-		inside("docker", "run", "-d", "--privileged", "--name", name, "-v", "/images:/images:ro", imageName)
+		inside("docker", "run", "-d", "--privileged", "--name", name, "-v", "/tars:/tars:ro", "-v", "/tars/berth.tar:/images/berth.tar:ro", "-v", "/tars/busy.tar:/images/busy.tar:ro", imageName)
 		prefix = append(prefix, "docker", "exec", name)
 		inside = func(args ...string) string { return e.must(append(append([]string{}, prefix...), args...)...) }
 		inside("berth", "_health")
@@ -129,7 +129,7 @@ func TestNestingThreeDeep(t *testing.T) {
 			t.Errorf("run at depth %d: %q", depth, got)
 		}
 		inside("sh", "-c", "docker save "+busyName+" | wc -c")
-		reached := e.try(append(append([]string{}, prefix...), "docker", "run", "--rm", "--privileged", "-v", "/:/host", busyName, "sh", "-c", "ls /host/images /proc/1/root/images")...)
+		reached := e.try(append(append([]string{}, prefix...), "docker", "run", "--rm", "--privileged", "-v", "/:/host", busyName, "sh", "-c", "ls /host/tars /host/images /proc/1/root/tars /proc/1/root/images")...)
 		if strings.Contains(reached.stdout, "berth.tar") {
 			t.Errorf("depth %d: the innermost container sees the outer one: %s", depth, reached)
 		}
