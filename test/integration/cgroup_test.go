@@ -109,6 +109,43 @@ func TestCgroupNamespaces(t *testing.T) {
 	}
 }
 
+// Not even a privileged container that sees the engine's own cgroup raises its limits.
+func TestLimitsCannotBeRaised(t *testing.T) {
+	guard(t)
+	e := up(t, "held", "--memory", "300m", "--cpus", "1.5", "--pids", "300")
+	files := map[string]string{"memory.max": "", "memory.limit_in_bytes": "", "cpu.max": "", "cpu.cfs_quota_us": "", "pids.max": ""}
+	read := func(name string) string {
+		var out []string
+		filepath.WalkDir("/sys/fs/cgroup", func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.Name() == name && filepath.Base(filepath.Dir(path)) == e.ID {
+				text, _ := os.ReadFile(path)
+				out = append(out, strings.TrimSpace(string(text)))
+			}
+			return nil
+		})
+		return strings.Join(out, " ")
+	}
+	known := 0
+	for name := range files {
+		files[name] = read(name)
+		known += len(strings.Fields(files[name]))
+	}
+	if known < 3 {
+		t.Fatalf("only these limits were found outside: %v", files)
+	}
+	for name, before := range files {
+		script := "for f in /sys/fs/cgroup/" + name + " /sys/fs/cgroup/*/" + name + " /sys/fs/cgroup/../" + name + "; do for v in max -1 1073741824; do echo $v >$f; done; done 2>/dev/null; true"
+		for _, where := range []string{"host", "private"} {
+			e.in([]string{"--privileged", "--pid", "host", "--cgroupns", where}, script)
+			// Init's own view is the engine's root.
+			e.in([]string{"--privileged", "--pid", "host", "--cgroupns", where}, "nsenter -t 1 -m -C sh -c '"+script+"'")
+		}
+		if after := read(name); after != before {
+			t.Errorf("%s was %q outside and is %q", name, before, after)
+		}
+	}
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil

@@ -17,7 +17,7 @@ type settings struct {
 	Init   string // INIT: busybox, systemd
 	MiB    int    // MEM: the machine's memory
 	IPv6   bool   // IPV6: 0 or 1
-	Run    string // RUN: regular expression of tests, as for go test; empty: all
+	Run    string // RUN: regular expression of tests, as for go test; empty: see core
 	Skip   string // SKIP: the same of tests to leave out
 	Shell  string // COMMAND: a shell command to run instead of the tests, to look into things
 	Accel  string // ACCEL: kvm or tcg; empty: what works
@@ -46,7 +46,7 @@ func settingsFrom(env func(string) string) (settings, error) {
 		FS:     choice("FS", "ext4", "ext4", "xfs", "btrfs"),
 		Init:   choice("INIT", "busybox", "busybox", "systemd"),
 		IPv6:   choice("IPV6", "1", "0", "1") == "1",
-		Run:    env("RUN"), Skip: env("SKIP"), Shell: env("COMMAND"),
+		Run:    choice("RUN", corePattern()), Skip: env("SKIP"), Shell: env("COMMAND"),
 		Accel: choice("ACCEL", "", "kvm", "tcg"),
 		Name:  env("ENVIRONMENT"),
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 
 	"github.com/berth-dev/berth/test/deadline"
 	"github.com/berth-dev/berth/test/vm/job"
@@ -27,6 +29,7 @@ var suites = []suite{
 	{"", "internal/network/veth"},
 	{"test", "leak"},
 	{"test", "sandbox"},
+	{"test", "vm/systemd"},
 	{"test", "integration"},
 }
 
@@ -36,6 +39,34 @@ func (u suite) path() string { return filepath.Join(u.module, u.dir) }
 
 // name is the binary's.
 func (u suite) name() string { return filepath.Base(u.dir) + ".test" }
+
+var testFunction = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Example)\w*)\(`)
+
+// has tells whether the package has tests that RUN selects: to find that out by starting
+// them is dear, as some prepare a lot before the first.
+func (u suite) has(s settings) (bool, error) {
+	top, _, _ := strings.Cut(s.Run, "/")
+	selects, err := regexp.Compile(top)
+	if err != nil {
+		return false, fmt.Errorf("RUN: %w", err)
+	}
+	files, err := filepath.Glob(filepath.Join(s.Repo, u.path(), "*_test.go"))
+	if err != nil {
+		return false, err
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return false, err
+		}
+		for _, m := range testFunction.FindAllSubmatch(text, -1) {
+			if name := string(m[1]); name != "TestMain" && selects.MatchString(name) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
 
 // makeWork makes the disk with berth, the test binaries and the job.
 func makeWork(ctx context.Context, s settings, image string, scale int) error {
@@ -67,7 +98,7 @@ func makeWork(ctx context.Context, s settings, image string, scale int) error {
 		Cgroup: s.Cgroup, Init: s.Init, FS: s.FS, Tests: tests,
 		Env: []string{
 			"BERTH=" + job.Dir + "/bin/berth", "BERTH_TEST_BUSYBOX=/usr/bin/busybox", "BERTH_TEST_PROBE=" + job.Dir + "/bin/probe",
-			fmt.Sprintf("%s=%d", deadline.EnvScale, scale), "BERTH_TEST_ENVIRONMENT=" + s.name(),
+			"BERTH_TEST_THROWAWAY=1", fmt.Sprintf("%s=%d", deadline.EnvScale, scale), "BERTH_TEST_ENVIRONMENT=" + s.name(),
 		},
 	}
 	text, err := json.MarshalIndent(order, "", "\t")
@@ -75,6 +106,9 @@ func makeWork(ctx context.Context, s settings, image string, scale int) error {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(tree, job.File), text, 0o644); err != nil {
+		return err
+	}
+	if err := os.CopyFS(filepath.Join(tree, "deploy/systemd"), os.DirFS(filepath.Join(s.Repo, "deploy/systemd"))); err != nil {
 		return err
 	}
 	if err := os.Symlink(dockerDir, filepath.Join(tree, ".cache/test/docker.io")); err != nil {
@@ -117,6 +151,12 @@ func compile(ctx context.Context, s settings, tree string) ([]job.Test, error) {
 	}
 	var tests []job.Test
 	for _, u := range suites {
+		if wanted, err := u.has(s); err != nil || !wanted {
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
 		binary := filepath.Join(tree, "bin", u.name())
 		if err := golang(ctx, filepath.Join(s.Repo, u.module), "test", "-c", "-ldflags=-s -w", "-o", binary, "./"+u.dir); err != nil {
 			return nil, err
