@@ -8,8 +8,8 @@
 //
 //	…/io.containerd.snapshotter.v1.overlayfs/snapshots/7 -> /var/lib/berth/layers/<base>/7
 //
-// Ways of sharing are drivers, each in a package of its own, that pass the suite in
-// package layerstest. Nothing here knows engines or where snapshots are kept.
+// Ways of sharing are drivers, each in a package of its own, and all pass one suite with
+// real engines (test/snapshot). Nothing here knows engines or where snapshots are kept.
 package layers
 
 import (

@@ -1,0 +1,232 @@
+package snapshot
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/berth-dev/berth/internal/ids"
+	"github.com/berth-dev/berth/internal/snapshot/layers"
+	"github.com/berth-dev/berth/internal/state"
+)
+
+func TestParseRef(t *testing.T) {
+	for s, want := range map[string]Ref{"ci": {"ci", 0}, "ci@1": {"ci", 1}, "a.b-c_d@12": {"a.b-c_d", 12}} {
+		if got, err := ParseRef(s); err != nil || got != want || got.String() != s {
+			t.Errorf("%q: %+v, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"", "@1", "ci@", "ci@0", "ci@-1", "ci@01", "ci@x", "ci@1@2", "../x", "a/b", "A", ".new"} {
+		if got, err := ParseRef(s); err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q was taken for %+v: %v", s, got, err)
+		}
+	}
+}
+
+func TestLeftOut(t *testing.T) {
+	for rel, want := range map[string]bool{
+		".": false, "buildkit": false, "buildkit/cache.db": false, "buildkit/executor": true, "containers": true, "engine-id": true,
+		"volumes": false, "volumes/v/_data": false, "volumesx": true, "network": true, "swarm": true, "tmp": true,
+		containerdRoot: false, blobsDir + "/ab": false, contentDir + "/ingest": false, contentDir + "/ingest/x": true, layersDir + "/3": false,
+		containerdRoot + "/io.containerd.runtime.v2.task": true, containerdRoot + "/io.containerd.grpc.v1.introspection": true,
+	} {
+		if got := leftOut(rel); got != want {
+			t.Errorf("%s left out: %v", rel, got)
+		}
+	}
+}
+
+// dataRoot makes what looks like an engine's data root: a layer, a build cache in use, a
+// container's and one blob.
+func dataRoot(t *testing.T) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("owners are root's to change")
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	for _, d := range []string{blobsDir, layersDir + "/1/fs", layersDir + "/2/fs", layersDir + "/3/fs", filepath.Dir(metadataFile), "volumes/v/_data", "containers/x"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{
+		blobsDir + "/2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881": "x", layersDir + "/1/fs/f": "layer", layersDir + "/2/fs/f": "cache",
+		layersDir + "/3/fs/f": "container", "volumes/v/_data/f": "volume", "engine-id": "x",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	container := strings.Repeat("ab", 32)
+	database(t, filepath.Join(dir, snapshotterFile), func(tx *bolt.Tx) {
+		for id, key := range []string{1: "moby/1/sha256:aa", 2: "moby/2/cache", 3: "moby/3/" + container} {
+			if key == "" {
+				continue
+			}
+			b := buckets(t, tx, "v1", "snapshots", key)
+			put(t, b, "id", binary.AppendUvarint(nil, uint64(id)))
+			put(t, b, "kind", []byte{map[bool]byte{true: kindCommitted, false: 2}[id == 1]})
+		}
+	})
+	database(t, filepath.Join(dir, metadataFile), func(tx *bolt.Tx) {
+		buckets(t, tx, "v1", namespace, "leases", container)
+		buckets(t, tx, "v1", namespace, "leases", "build")
+		put(t, buckets(t, tx, "v1", namespace, "images", "busy:1", "target"), "digest", []byte("sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"))
+	})
+	return dir
+}
+
+func database(t *testing.T, path string, fill func(*bolt.Tx)) {
+	t.Helper()
+	db, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.Update(func(tx *bolt.Tx) error { fill(tx); return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func buckets(t *testing.T, tx *bolt.Tx, path ...string) *bolt.Bucket {
+	t.Helper()
+	b, err := tx.CreateBucketIfNotExists([]byte(path[0]))
+	for _, name := range path[1:] {
+		if err == nil {
+			b, err = b.CreateBucketIfNotExists([]byte(name))
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func put(t *testing.T, b *bolt.Bucket, key string, value []byte) {
+	t.Helper()
+	if err := b.Put([]byte(key), value); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testStore(t *testing.T) *Store {
+	t.Helper()
+	dir := t.TempDir()
+	paths := state.Paths{Run: dir + "/run", State: dir + "/state"}
+	if err := paths.Prepare(); err != nil {
+		t.Fatal(err)
+	}
+	return Open(paths, slog.New(slog.DiscardHandler))
+}
+
+var own = ids.Range{First: 0, Size: 65536}
+
+func TestFreezeAndFork(t *testing.T) {
+	s, data := testStore(t), dataRoot(t)
+	m, err := s.Freeze(t.Context(), "ci", []string{"test"}, Source{Data: data, IDs: own, Isolation: IsolationUserNS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Ref() != (Ref{"ci", 1}) || len(m.Layers) != 1 || len(m.Images) != 1 || m.Images[0].Size != 1 || fmt.Sprint(m.Volumes) != "[v]" {
+		t.Errorf("%+v", m)
+	}
+	if err := s.Verify(t.Context(), m); err != nil {
+		t.Error(err)
+	}
+	fork := t.TempDir()
+	to := ids.Range{First: 700000, Size: 65536}
+	forked, err := s.Fork(t.Context(), m, Forking{Data: fork, IDs: to, Isolation: IsolationUserNS, Driver: "copy"})
+	if err != nil || len(forked.Mounts) != 0 {
+		t.Fatalf("%+v, %v", forked, err)
+	}
+	for name, want := range map[string]string{layersDir + "/1/fs/f": "layer", layersDir + "/2/fs/f": "cache", "volumes/v/_data/f": "volume"} {
+		if got, err := os.ReadFile(filepath.Join(fork, name)); string(got) != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	for _, name := range []string{"engine-id", "containers", layersDir + "/3"} {
+		if _, err := os.Lstat(filepath.Join(fork, name)); err == nil {
+			t.Errorf("%s travelled", name)
+		}
+	}
+	if _, err := s.Fork(t.Context(), m, Forking{Data: t.TempDir(), IDs: to, Isolation: IsolationRootful}); !errors.Is(err, ErrUnfit) {
+		t.Errorf("a fork of another isolation: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(s.Dir(m), ownLayers, "1/fs/f"), []byte("LAYER"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Verify(t.Context(), m); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "layer 1") {
+		t.Errorf("a changed layer: %v", err)
+	}
+}
+
+// An engine can leave anything where its databases should be.
+func TestHostileDataRoot(t *testing.T) {
+	for what, spoil := range map[string]func(dir string) error{
+		"a link out of it": func(dir string) error {
+			os.Remove(filepath.Join(dir, snapshotterFile))
+			return os.Symlink("/etc/passwd", filepath.Join(dir, snapshotterFile))
+		},
+		"no database": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, snapshotterFile), []byte(strings.Repeat("garbage ", 9999)), 0o600)
+		},
+		"a link for a directory": func(dir string) error {
+			os.RemoveAll(filepath.Join(dir, layersDir))
+			return os.Symlink("/etc", filepath.Join(dir, layersDir))
+		},
+		"a forged layer": func(dir string) error {
+			os.RemoveAll(filepath.Join(dir, layersDir, "1"))
+			return os.Symlink(layers.Link(strings.Repeat("0", 32), "1"), filepath.Join(dir, layersDir, "1"))
+		},
+		"a directory for a blob": func(dir string) error { return os.Mkdir(filepath.Join(dir, blobsDir, "ab"), 0o755) },
+	} {
+		s, data := testStore(t), dataRoot(t)
+		if err := spoil(data); err != nil {
+			t.Fatal(err)
+		}
+		m, err := s.Freeze(t.Context(), "ci", nil, Source{Data: data, IDs: own, Isolation: IsolationUserNS})
+		if err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %+v, %v", what, m, err)
+		}
+		if left, _ := os.ReadDir(filepath.Join(s.dir(), newDir)); len(left) > 0 {
+			t.Errorf("%s: a draft is left", what)
+		}
+	}
+}
+
+func TestRemoveInUse(t *testing.T) {
+	s := testStore(t)
+	first, err := s.Freeze(t.Context(), "ci", nil, Source{Data: dataRoot(t), IDs: own, Isolation: IsolationUserNS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := func(id string) []string {
+		if id == first.ID {
+			return []string{"web"}
+		}
+		return nil
+	}
+	var inUse *InUseError
+	if _, err := s.Remove(t.Context(), Ref{"ci", 1}, users); !errors.As(err, &inUse) || !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "web") {
+		t.Errorf("%v", err)
+	}
+	nobody := func(string) []string { return nil }
+	if removed, err := s.Remove(t.Context(), Ref{"ci", 1}, nobody); err != nil || len(removed) != 1 {
+		t.Errorf("%v, %v", removed, err)
+	}
+	second, err := s.Freeze(context.Background(), "ci", nil, Source{Data: dataRoot(t), IDs: own, Isolation: IsolationUserNS})
+	if err != nil || second.Version != 2 {
+		t.Errorf("a version was used twice: %+v, %v", second, err)
+	}
+	if _, err := s.Find(Ref{"ci", 1}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+}
