@@ -106,6 +106,29 @@ func WithRegistryCA(host string, pem []byte) Option {
 	})
 }
 
+// WithCA makes the engine trust the certificates in pem for everything: all registries,
+// builds, git.
+func WithCA(pem []byte) Option {
+	return set(func(s *attend.Settings) { s.CAs = append(s.CAs, string(pem)) })
+}
+
+// WithSharedCA offers what [WithCA] says to containers that ask for it, as --share-ca of
+// `berth up` does.
+func WithSharedCA() Option { return set(func(s *attend.Settings) { s.ShareCA = true }) }
+
+// WithInsecureRegistry makes the engine use a registry whose certificate is not judged, or
+// that has none. Anybody on the way can change what is pulled.
+func WithInsecureRegistry(host string) Option {
+	return set(func(s *attend.Settings) { s.Insecure = append(s.Insecure, host) })
+}
+
+// WithCertsDir gives the engine a directory of the form of /etc/docker/certs.d.
+func WithCertsDir(dir string) Option { return set(func(s *attend.Settings) { s.CertsDir = dir }) }
+
+// WithMirror has the engine pull through a mirror of all registries, by its URL; "off" is
+// to use none. The default is this machine's, if one runs.
+func WithMirror(url string) Option { return set(func(s *attend.Settings) { s.Mirror = url }) }
+
 // WithSnapshot starts the engine from a snapshot (`berth snapshot create`): with its images,
 // and with its volumes unless [WithoutVolumes] leaves them out.
 func WithSnapshot(name string) Option { return set(func(s *attend.Settings) { s.From = name }) }

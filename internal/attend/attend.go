@@ -63,6 +63,11 @@ type Settings struct {
 	Isolation    string          `json:"isolation,omitempty"`
 	Runtime      string          `json:"runtime,omitempty"`
 	RegistryCAs  []RegistryCA    `json:"registry_cas,omitempty"`
+	CAs          []string        `json:"cas,omitempty"` // PEM; trusted for everything
+	ShareCA      bool            `json:"share_ca,omitempty"`
+	Insecure     []string        `json:"insecure,omitempty"` // registries
+	CertsDir     string          `json:"certs_dir,omitempty"`
+	Mirror       string          `json:"mirror,omitempty"` // URL, or off
 	DaemonConfig json.RawMessage `json:"daemon_config,omitempty"`
 	From         string          `json:"from,omitempty"` // name of a snapshot to begin with
 	NoVolumes    bool            `json:"no_volumes,omitempty"`

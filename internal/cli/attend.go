@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -233,21 +234,17 @@ func ended(reason, left error) *attend.Ended {
 	return &e
 }
 
-// specOf has the settings checked as flags are, so that both take the same and say the same.
+// specOf has the settings checked as flags are, so that both take the same and say the
+// same, and the configuration file counts for both.
 func specOf(set *attend.Settings) (engine.Spec, error) {
-	f := engineFlags{
-		name: set.Name, net: set.Network, mtu: set.MTU, pids: set.PIDs, addHosts: set.Hosts, shares: set.Shares,
-		shareAs: set.ShareAs, user: set.User, isolation: set.Isolation, runtime: set.Runtime, noShareCWD: true,
-		from: set.From, noVolumes: set.NoVolumes,
+	f, cmd := &engineFlags{}, &cobra.Command{Use: attend.Verb}
+	f.register(cmd, "")
+	if err := setFlags(cmd, set); err != nil {
+		return engine.Spec{}, err
 	}
-	if f.net == "" {
-		f.net = engine.NetworkVeth
-	}
-	if set.Memory != 0 {
-		f.memory = strconv.FormatInt(set.Memory, 10)
-	}
-	if set.CPUs != 0 {
-		f.cpus = strconv.FormatFloat(set.CPUs, 'g', -1, 64)
+	f.noShareCWD, f.name, f.from, f.noVolumes = true, set.Name, set.From, set.NoVolumes
+	if err := f.takeDefaults(cmd); err != nil {
+		return engine.Spec{}, err
 	}
 	rules, err := engine.New(engine.Options{})
 	if err != nil {
@@ -257,15 +254,68 @@ func specOf(set *attend.Settings) (engine.Spec, error) {
 	if err != nil {
 		return engine.Spec{}, err
 	}
+	if len(set.DaemonConfig) > 0 {
+		r.spec.DaemonConfig = set.DaemonConfig
+	}
+	if err := addTrust(&r.spec, set); err != nil {
+		return engine.Spec{}, err
+	}
+	return r.spec, r.spec.Validate()
+}
+
+// setFlags sets the flags that have the settings' names.
+func setFlags(cmd *cobra.Command, set *attend.Settings) error {
+	values := map[string][]string{
+		"net": {set.Network}, "share-as": {set.ShareAs}, "user": {set.User}, "isolation": {set.Isolation}, "runtime": {set.Runtime},
+		"mirror": {set.Mirror}, "certs-dir": {set.CertsDir}, "add-host": set.Hosts, "share": set.Shares, "insecure-registry": set.Insecure,
+	}
+	if set.Memory != 0 {
+		values["memory"] = []string{strconv.FormatInt(set.Memory, 10)}
+	}
+	if set.CPUs != 0 {
+		values["cpus"] = []string{strconv.FormatFloat(set.CPUs, 'g', -1, 64)}
+	}
+	if set.PIDs != 0 {
+		values["pids"] = []string{strconv.FormatInt(set.PIDs, 10)}
+	}
+	if set.MTU != 0 {
+		values["mtu"] = []string{strconv.Itoa(set.MTU)}
+	}
+	if set.ShareCA {
+		values["share-ca"] = []string{"true"}
+	}
+	for flag, list := range values {
+		for _, v := range list {
+			if v == "" {
+				continue
+			}
+			if err := cmd.Flags().Set(flag, v); err != nil {
+				return fmt.Errorf("--%s %s: %w", flag, v, err)
+			}
+		}
+	}
+	return nil
+}
+
+// addTrust adds the authorities, which programs give as text and flags as files.
+func addTrust(spec *engine.Spec, set *attend.Settings) error {
+	for _, text := range set.CAs {
+		pem, err := certificates([]byte(text))
+		if err != nil {
+			return fmt.Errorf("authority: %w", err)
+		}
+		spec.Trust.CAs += pem
+	}
 	for _, ca := range set.RegistryCAs {
 		pem, err := certificates([]byte(ca.PEM))
 		if err != nil {
-			return engine.Spec{}, fmt.Errorf("registry authority for %s: %w", ca.Host, err)
+			return fmt.Errorf("registry authority for %s: %w", ca.Host, err)
 		}
-		r.spec.RegistryCAs = append(r.spec.RegistryCAs, engine.RegistryCA{Host: ca.Host, PEM: pem})
+		spec.RegistryCAs = append(slices.DeleteFunc(spec.RegistryCAs, func(have engine.RegistryCA) bool {
+			return have.Host == ca.Host
+		}), engine.RegistryCA{Host: ca.Host, PEM: pem})
 	}
-	r.spec.DaemonConfig = set.DaemonConfig
-	return r.spec, nil
+	return nil
 }
 
 // settingsError is a mistake in a program's settings.

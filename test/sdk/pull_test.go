@@ -46,6 +46,24 @@ func TestPullIsUsableAtOnce(t *testing.T) {
 	}
 }
 
+// TestWaysToTrust reaches a private registry without naming it with its authority.
+func TestWaysToTrust(t *testing.T) {
+	r, _ := serve(t, registry.Options{})
+	ref := push(t, r, "app:1", image.Options{}, nil)
+	ca, err := os.ReadFile(r.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for title, opt := range map[string]berth.Option{
+		"for everything": berth.WithCA(ca), "not at all": berth.WithInsecureRegistry(r.Address()),
+	} {
+		e := start(t, berth.WithHost(r.Host, "host-gateway"), opt, berth.WithMirror("off"))
+		if _, err := e.Pull(t.Context(), ref); err != nil {
+			t.Errorf("%s: %v", title, err)
+		}
+	}
+}
+
 func TestPushAndTag(t *testing.T) {
 	r, opts := serve(t, registry.Options{User: "me", Password: "secret"})
 	e := start(t, opts...)

@@ -179,6 +179,9 @@ func TestWrongSettings(t *testing.T) {
 		{"host", berth.WithHost("a b", "1.2.3.4"), berth.ErrInvalid},
 		{"daemon config", berth.WithDaemonConfig([]byte("[]")), berth.ErrInvalid},
 		{"certificate", berth.WithRegistryCA("registry.test", []byte("none")), berth.ErrInvalid},
+		{"authority", berth.WithCA([]byte("none")), berth.ErrInvalid},
+		{"mirror", berth.WithMirror("not a URL"), berth.ErrInvalid},
+		{"snapshot", berth.WithSnapshot("No Name"), berth.ErrInvalid},
 		{"program", berth.WithBinary("/does/not/exist"), berth.ErrNoBinary},
 	} {
 		t.Run(test.title, func(t *testing.T) {
