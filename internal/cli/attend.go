@@ -16,6 +16,7 @@ import (
 	"github.com/berth-dev/berth/internal/attend"
 	"github.com/berth-dev/berth/internal/engine"
 	"github.com/berth-dev/berth/internal/payload"
+	"github.com/berth-dev/berth/internal/snapshot"
 	"github.com/berth-dev/berth/internal/state"
 )
 
@@ -342,7 +343,7 @@ func failure(err error) *attend.Failure {
 		f.Kind = attend.KindUnable
 	case errors.Is(err, errPrivilege):
 		f.Kind = attend.KindPrivilege
-	case errors.Is(err, engine.ErrNotFound):
+	case errors.Is(err, engine.ErrNotFound), errors.Is(err, snapshot.ErrNotFound):
 		f.Kind = attend.KindNotFound
 	case errors.Is(err, engine.ErrNameTaken):
 		f.Kind = attend.KindNameTaken

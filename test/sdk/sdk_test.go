@@ -182,6 +182,7 @@ func TestWrongSettings(t *testing.T) {
 		{"authority", berth.WithCA([]byte("none")), berth.ErrInvalid},
 		{"mirror", berth.WithMirror("not a URL"), berth.ErrInvalid},
 		{"snapshot", berth.WithSnapshot("No Name"), berth.ErrInvalid},
+		{"no such snapshot", berth.WithSnapshot("sdk-test-none"), berth.ErrNotFound},
 		{"program", berth.WithBinary("/does/not/exist"), berth.ErrNoBinary},
 	} {
 		t.Run(test.title, func(t *testing.T) {
