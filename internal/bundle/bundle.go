@@ -148,18 +148,21 @@ func mounts(c Config) []specs.Mount {
 		tmpfs("/tmp", "mode=1777", "ro"),
 		tmpfs("/etc", "mode=755"),
 		tmpfs("/root", "mode=700"),
-		{Destination: "/usr", Type: "bind", Source: c.Usr, Options: []string{c.bind(nil), "ro", "nosuid", "nodev"}},
-		{Destination: DataPath, Type: "bind", Source: c.Data, Options: []string{c.bind(c.DataIDs), "rw"}, UIDMappings: c.DataIDs, GIDMappings: c.DataIDs},
+		{Destination: "/usr", Type: "bind", Source: c.Usr, Options: c.bind(nil, "ro", "nosuid", "nodev")},
+		{Destination: DataPath, Type: "bind", Source: c.Data, Options: c.bind(c.DataIDs, "rw"), UIDMappings: c.DataIDs, GIDMappings: c.DataIDs},
 	}
 }
 
-// bind is the option for a bind mount. An idmapped one is made by the runtime from outside
-// the user namespace, where nothing has to come along.
-func (c Config) bind(idmapped []specs.LinuxIDMapping) string {
-	if c.Recursive && len(idmapped) == 0 {
-		return "rbind"
+// bind are the options of a bind mount. Only the mount itself is idmapped: what is mounted
+// below may be of a kind that cannot be, and is shared by itself.
+func (c Config) bind(idmapped []specs.LinuxIDMapping, options ...string) []string {
+	if !c.Recursive {
+		return append([]string{"bind"}, options...)
 	}
-	return "bind"
+	if len(idmapped) > 0 {
+		options = append(options, "idmap")
+	}
+	return append([]string{"rbind"}, options...)
 }
 
 func shares(c Config) []specs.Mount {
@@ -173,7 +176,7 @@ func shares(c Config) []specs.Mount {
 		}
 		// Set-user-id bits and devices on the host's file system mean nothing to an engine.
 		out = append(out, specs.Mount{
-			Destination: s.Path, Type: "bind", Source: s.Source, Options: []string{c.bind(s.UIDs), mode, "nosuid", "nodev"},
+			Destination: s.Path, Type: "bind", Source: s.Source, Options: c.bind(s.UIDs, mode, "nosuid", "nodev"),
 			UIDMappings: s.UIDs, GIDMappings: s.GIDs,
 		})
 	}

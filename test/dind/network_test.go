@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -154,8 +155,14 @@ func TestPublishedPortsAreTheContainers(t *testing.T) {
 
 func TestPublishedUDPPort(t *testing.T) {
 	h := hosts[1].ready(t) // whose containers can be reached from here
-	e := h.privileged(t, "udp", nil)
-	e.docker("run", "-d", "--name", "echo", "-p", "5300:5300/udp", busyName, "busybox", "udpsvd", "-E", "0.0.0.0", "5300", "cat")
+	program := file(t, "echo", "")
+	build := exec.Command("go", "build", "-trimpath", "-o", program, "./echo")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	e := h.privileged(t, "udp", []string{"-v", program + ":/tools/echo:ro"})
+	e.docker("run", "-d", "--name", "echo", "-p", "5300:5300/udp", "-v", "/tools/echo:/echo", busyName, "/echo")
 	conn, err := net.Dial("udp4", h.must(t, "inspect", "-f", "{{.NetworkSettings.IPAddress}}", "udp")+":5300")
 	if err != nil {
 		t.Fatal(err)
