@@ -32,7 +32,7 @@ pull through it by themselves.`,
 		Args:    unknownCommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.mirrorServeVerb(), a.mirrorStatusVerb(), a.mirrorLsVerb(), a.mirrorGCVerb(), a.mirrorCAVerb())
+	cmd.AddCommand(a.mirrorServeVerb(), a.mirrorStatusVerb(), a.mirrorLsVerb(), a.mirrorGCVerb(), a.mirrorPrefetchVerb(), a.mirrorCAVerb())
 	return cmd
 }
 

@@ -25,7 +25,7 @@ func (f *trustFlags) register(cmd *cobra.Command) {
 	fs.BoolVar(&f.shareCA, "share-ca", false, "offer them to containers that ask with --device "+engine.CADevice)
 	fs.StringArrayVar(&f.insecure, "insecure-registry", nil, "a registry whose certificate is not judged, or that has none")
 	fs.StringVar(&f.certsDir, "certs-dir", "", "a `DIR` with the form of /etc/docker/certs.d")
-	fs.StringVar(&f.mirror, "mirror", "", "`URL` of a mirror of all registries, or off (default: this machine's, if it runs)")
+	fs.StringVar(&f.mirror, "mirror", "", "`URL` of a mirror of all registries, local for this machine's, or off (default: local, if it runs)")
 }
 
 func (f *trustFlags) parse(spec *engine.Spec) error {

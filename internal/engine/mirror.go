@@ -28,21 +28,23 @@ const (
 
 // findMirror is the address of the mirror that the engine is to pull through, as the engine
 // reaches it, or "". An engine without a network is not given a way out that nobody asked for.
-func (l *launch) findMirror() string {
-	t := l.info.Spec.Trust
-	switch {
-	case t.Mirror == MirrorOff, t.Mirror == MirrorAuto && l.info.Spec.Network.Driver == NetworkNone:
-		return ""
-	case t.Mirror != MirrorAuto:
-		return strings.TrimSuffix(t.Mirror, "/")
+func (l *launch) findMirror() (string, error) {
+	switch wanted := l.info.Spec.Trust.Mirror; {
+	case wanted == MirrorOff, wanted == MirrorAuto && l.info.Spec.Network.Driver == NetworkNone:
+		return "", nil
+	case wanted != MirrorAuto && wanted != MirrorLocal:
+		return strings.TrimSuffix(wanted, "/"), nil
 	}
 	conn, err := net.DialTimeout("unix", l.m.paths.MirrorSocket(), dialMirror)
-	if err != nil {
-		return ""
+	if err == nil {
+		conn.Close()
+		l.relay = true
+		return fmt.Sprintf("http://127.0.0.1:%d", mirrorPort), nil
 	}
-	conn.Close()
-	l.relay = true
-	return fmt.Sprintf("http://127.0.0.1:%d", mirrorPort)
+	if l.info.Spec.Trust.Mirror == MirrorLocal {
+		return "", errors.New("no mirror is running on this machine; start one with `berth mirror serve`, or leave out --mirror local")
+	}
+	return "", nil
 }
 
 // useMirror has dockerd ask the mirror for every registry, and the registry itself when the

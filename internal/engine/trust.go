@@ -26,15 +26,16 @@ type Trust struct {
 	// CertsDir is a directory on this machine with the form of /etc/docker/certs.d. It is
 	// read when the engine starts, and wins over what berth would write there.
 	CertsDir string `json:"certs_dir,omitempty"`
-	// Mirror is the URL of a mirror of all registries, MirrorOff, or MirrorAuto for that of
-	// this machine if it runs when the engine starts.
+	// Mirror is the URL of a mirror of all registries, MirrorOff, MirrorLocal for that of this
+	// machine, or MirrorAuto for the same if it runs when the engine starts.
 	Mirror string `json:"mirror,omitempty"`
 }
 
 // Values of [Trust].Mirror besides a URL.
 const (
-	MirrorAuto = ""
-	MirrorOff  = "off"
+	MirrorAuto  = ""
+	MirrorOff   = "off"
+	MirrorLocal = "local"
 )
 
 // CADevice is what a container asks for (docker run --device) to get the engine's authorities.
@@ -59,12 +60,12 @@ func checkTrust(s *Spec) error {
 	if t.CertsDir != "" && !filepath.IsAbs(t.CertsDir) {
 		return &SpecError{"--certs-dir", fmt.Sprintf("%q is not an absolute path", t.CertsDir)}
 	}
-	if t.Mirror == MirrorAuto || t.Mirror == MirrorOff {
+	if slices.Contains([]string{MirrorAuto, MirrorOff, MirrorLocal}, t.Mirror) {
 		return nil
 	}
 	u, err := url.Parse(t.Mirror)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(t.Mirror, "\"\\ \n") {
-		return &SpecError{"--mirror", fmt.Sprintf("%q is neither off nor a URL such as https://mirror.example:5443", t.Mirror)}
+		return &SpecError{"--mirror", fmt.Sprintf("%q is neither off, nor local, nor a URL such as https://mirror.example:5443", t.Mirror)}
 	}
 	return nil
 }
@@ -121,7 +122,10 @@ func (l *launch) trustFiles() ([]pid1.File, error) {
 	for _, ca := range l.info.Spec.RegistryCAs {
 		tree.add(ca.Host, "ca.crt", ca.PEM)
 	}
-	if l.mirror = l.findMirror(); l.mirror != "" {
+	if l.mirror, err = l.findMirror(); err != nil {
+		return nil, err
+	}
+	if l.mirror != "" {
 		for _, host := range l.info.Spec.legacy() {
 			tree.add(host, "README", "dockerd's own settings hold for this registry.\n")
 		}

@@ -77,8 +77,12 @@ func TestMirrorFiles(t *testing.T) {
 
 func TestMirrorIsFound(t *testing.T) {
 	l := trusting(t, Spec{})
-	if got := l.findMirror(); got != "" || l.relay {
+	if got, err := l.findMirror(); got != "" || err != nil || l.relay {
 		t.Errorf("found %q where there is none", got)
+	}
+	l.info.Spec.Trust.Mirror = MirrorLocal
+	if _, err := l.findMirror(); err == nil {
+		t.Error("a mirror that was insisted on is not there, and that is no error")
 	}
 	socket, err := net.Listen("unix", l.m.paths.MirrorSocket())
 	if err != nil {
@@ -87,13 +91,17 @@ func TestMirrorIsFound(t *testing.T) {
 	defer socket.Close()
 	for mirror, want := range map[string]string{MirrorAuto: "http://127.0.0.1:19519", MirrorOff: "", "http://m.test:1": "http://m.test:1"} {
 		l.info.Spec.Trust.Mirror = mirror
-		if got := l.findMirror(); got != want {
+		if got, _ := l.findMirror(); got != want {
 			t.Errorf("%q: %q, want %q", mirror, got, want)
 		}
 	}
 	l.info.Spec.Trust.Mirror, l.info.Spec.Network.Driver = MirrorAuto, NetworkNone
-	if got := l.findMirror(); got != "" {
+	if got, _ := l.findMirror(); got != "" {
 		t.Errorf("an engine without a network got a way out: %q", got)
+	}
+	l.info.Spec.Trust.Mirror = MirrorLocal
+	if got, _ := l.findMirror(); got == "" {
+		t.Error("not even when it was asked for")
 	}
 }
 

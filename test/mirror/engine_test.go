@@ -55,6 +55,32 @@ func TestScenario(t *testing.T) {
 	}
 }
 
+// TestNoNetwork: an engine without a network can still pull, if that is asked for.
+func TestNoNetwork(t *testing.T) {
+	guard(t)
+	f := newFront(t, "", "")
+	ref := f.push(t, "team/app:1", image.Options{Label: t.Name()})
+	if r := berth(t, script("true", "--mirror", "local")...); r.code != 125 || !strings.Contains(r.stderr, "berth mirror serve") {
+		t.Errorf("without a mirror: status %d, %s", r.code, r.stderr)
+	}
+	serve(t, "--registry-ca", f.Address+"="+f.CAFile)
+	must(t, script("docker pull -q "+ref, "--net", "none", "--mirror", "local")...)
+	if r := berth(t, script("docker pull -q "+ref, "--net", "none")...); r.code == 0 {
+		t.Error("an engine without a network got a way out that nobody asked for")
+	}
+}
+
+// TestPrefetch: what was fetched beforehand can be pulled when the registry is gone.
+func TestPrefetch(t *testing.T) {
+	guard(t)
+	f := newFront(t, "", "")
+	ref := f.push(t, "team/app:1", image.Options{Label: t.Name()})
+	serve(t, "--registry-ca", f.Address+"="+f.CAFile)
+	must(t, "mirror", "prefetch", ref)
+	f.server.Close()
+	must(t, script("docker pull -q "+ref)...)
+}
+
 // TestMirrorFails: an engine that can goes to the registry itself.
 func TestMirrorFails(t *testing.T) {
 	guard(t)
