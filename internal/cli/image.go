@@ -18,10 +18,11 @@ import (
 
 func (a *app) imageVerb() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "image",
-		Short: "The container image that replaces docker:dind",
-		Args:  atMost(0),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:     "image",
+		Short:   "The container image that replaces docker:dind",
+		Example: "  sudo berth image build -o berth.tar",
+		Args:    atMost(0),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.imageBuildVerb())
 	return cmd

@@ -21,7 +21,8 @@ DOCKER_HOST set. Besides dockerd's flags there are
   --isolation userns|rootful|none   how far the engine is kept from the container
   --mirror URL                      ask this mirror for the images of all registries
   --ca FILE                         trust these authorities, besides the usual ones`,
-		Example:            "  docker run --privileged -d --name dockerd berth:latest --registry-mirror=https://mirror.example",
+		Example: `  docker run --privileged -d --name dockerd berth:latest --registry-mirror=https://mirror.example
+  berth init --registry-mirror=https://mirror.example    # what runs in that container`,
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 && (args[0] == "--help" || args[0] == "-h") {
