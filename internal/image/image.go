@@ -48,6 +48,14 @@ type Options struct {
 // of `docker save` as well, for engines that know only that (Docker before 25). The layers
 // are compressed with gzip, which all of them take.
 func Build(ctx context.Context, w io.Writer, o Options) error {
+	program, err := program()
+	if err != nil {
+		return err
+	}
+	return build(ctx, w, o, program)
+}
+
+func build(ctx context.Context, w io.Writer, o Options, program []byte) error {
 	if o.Name == "" {
 		o.Name = DefaultName
 	}
@@ -55,10 +63,6 @@ func Build(ctx context.Context, w io.Writer, o Options) error {
 		o.Created = time.Unix(0, 0)
 	}
 	o.Created = o.Created.UTC().Truncate(time.Second)
-	program, err := program()
-	if err != nil {
-		return err
-	}
 	layers, err := buildLayers(ctx, o, program)
 	if err != nil {
 		return fmt.Errorf("make the image's layers: %w", err)
