@@ -60,7 +60,7 @@ func (m *Mirror) serve(w *answer, r *http.Request) (t target, result string, err
 	}
 	if t.kind == kindBase {
 		h.Set("Content-Type", "application/json")
-		_, err = io.WriteString(w, "{}")
+		_, _ = io.WriteString(w, "{}")
 		return t, "hit", nil
 	}
 	u, err := m.upstream(t.registry)
