@@ -227,8 +227,9 @@ func TestStartIsAsFastAsTheCommand(t *testing.T) {
 			return exec.Command(os.Getenv(berth.EnvBinary), "run", "--no-share-cwd", "--", "true").Run()
 		}))
 	}
-	t.Logf("start and end: package berth %s, berth run %s", median(sdk), median(cli))
-	if median(sdk) > median(cli)+50*time.Millisecond { // 10 is the aim; a loaded machine needs room
+	t.Logf("start and end: package berth %v, berth run %v", sdk, cli)
+	// The fastest of each, for others may use the machine; 10 ms more is the aim.
+	if slices.Min(sdk) > slices.Min(cli)+50*time.Millisecond {
 		t.Error("Start is slower than the command")
 	}
 }

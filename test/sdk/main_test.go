@@ -1,6 +1,8 @@
 package sdk
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,19 +14,44 @@ import (
 	"github.com/berth-dev/berth"
 	"github.com/berth-dev/berth/test/image"
 	"github.com/berth-dev/berth/test/registry"
+	"github.com/berth-dev/berth/test/sandbox"
 )
 
 // TestMain finds the berth program: BERTH_BINARY, or BERTH as the other tests have it, or
-// what `make build` has made.
+// what `make build` has made. The tests run in a sandbox (see package sandbox), so that what
+// they leave behind shows.
 func TestMain(m *testing.M) {
 	if os.Getenv(berth.EnvBinary) == "" {
 		path := os.Getenv("BERTH")
 		if path == "" {
-			path, _ = filepath.Abs("../../bin/berth")
+			path = "../../bin/berth"
 		}
+		path, _ = filepath.Abs(path)
 		os.Setenv(berth.EnvBinary, path)
 	}
-	os.Exit(m.Run())
+	os.Exit(sandbox.Run(func() int {
+		if err := setUp(); err != nil {
+			fmt.Fprintln(os.Stderr, "sdk:", err)
+			return 1
+		}
+		return m.Run()
+	}))
+}
+
+// setUp unpacks the payload and makes berth's directories and locks, which stay.
+func setUp() error {
+	for _, name := range []string{"BERTH_STATE_DIR", "BERTH_RUN_DIR", "DOCKER_HOST", "SUDO_UID", "SUDO_GID", "SUDO_USER"} {
+		os.Unsetenv(name)
+	}
+	ctx := context.Background()
+	e, err := berth.Start(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.Close(ctx); err != nil {
+		return err
+	}
+	return exec.Command(os.Getenv(berth.EnvBinary), "gc").Run()
 }
 
 // example builds one of the repository's examples.

@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,15 +19,14 @@ import (
 
 	"github.com/berth-dev/berth"
 	"github.com/berth-dev/berth/test/image"
+	"github.com/berth-dev/berth/test/leak"
 	"github.com/berth-dev/berth/test/registry"
 )
 
 // start gives a test an engine with the options, and ends it with the test.
 func start(t *testing.T, opts ...berth.Option) *berth.Engine {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("engines need root; run the tests with sudo")
-	}
+	guard(t)
 	e, err := berth.Start(t.Context(), opts...)
 	if err != nil {
 		t.Fatal(err)
@@ -36,6 +37,22 @@ func start(t *testing.T, opts ...berth.Option) *berth.Engine {
 		}
 	})
 	return e
+}
+
+// guarded are the names of tests that have begun to be guarded.
+var guarded sync.Map
+
+// guard fails a test for what it leaves. Only the first of a test and its subtests counts: a
+// second would see the first engine at work.
+func guard(t *testing.T) {
+	t.Helper()
+	for name := t.Name(); name != "."; name = path.Dir(name) {
+		if _, ok := guarded.Load(name); ok {
+			return
+		}
+	}
+	guarded.Store(t.Name(), true)
+	leak.Guard(t, leak.Scope{All: true, Files: []string{"/run", "/var/lib"}, Skip: []string{"/var/lib/berth/payload"}})
 }
 
 // serve starts a registry and returns what an engine needs to use it.
