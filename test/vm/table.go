@@ -31,7 +31,7 @@ func record(s settings, from io.Reader, to io.Writer) error {
 	out := json.NewEncoder(file)
 	err = decode(from, func(e event) error {
 		t.add(e)
-		if e.Action == "output" && e.Test == "" {
+		if e.Action == "output" && e.Test == "" || e.Action == "build-output" {
 			io.WriteString(to, e.Output)
 		}
 		return out.Encode(e)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -36,7 +37,10 @@ func boot(order job.Job) error {
 	if err := mountCgroups(order.Cgroup); err != nil {
 		return err
 	}
-	_ = os.MkdirAll("/dev/net", 0o755)
+	// What opening a device file would load, where udev or kmod has made that.
+	if out, err := exec.Command("/usr/sbin/modprobe", "-a", "loop", "fuse", "tun").CombinedOutput(); err != nil {
+		return fmt.Errorf("modprobe: %w: %s", err, out)
+	}
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return err

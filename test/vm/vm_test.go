@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/berth-dev/berth/test/vm/job"
+)
+
+func env(pairs ...string) func(string) string {
+	return func(name string) string {
+		for _, p := range pairs {
+			if v, ok := strings.CutPrefix(p, name+"="); ok {
+				return v
+			}
+		}
+		return ""
+	}
+}
+
+func TestSettings(t *testing.T) {
+	s, err := settingsFrom(env())
+	if err != nil || s.name() != "vm-v2-busybox-ext4" || !s.IPv6 || s.MiB != 4096 {
+		t.Errorf("defaults: %+v %v", s, err)
+	}
+	s, err = settingsFrom(env("CGROUP=hybrid", "INIT=systemd", "FS=xfs", "IPV6=0", "KERNEL=linux-image-amd64"))
+	if err != nil || s.name() != "vm-hybrid-systemd-xfs-ipv4-amd64" {
+		t.Errorf("%s %v", s.name(), err)
+	}
+	for _, bad := range []string{"CGROUP=v3", "INIT=upstart", "FS=ntfs", "MEM=lots", "MEM=12", "IPV6=yes", "LIMIT=soon"} {
+		name, _, _ := strings.Cut(bad, "=")
+		if _, err := settingsFrom(env(bad)); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+func TestCombinationsAreValid(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range combinations {
+		s, err := settingsFrom(env(strings.Fields(c)...))
+		if err != nil {
+			t.Errorf("%s: %v", c, err)
+		}
+		key := s.name() + " " + c
+		if seen[key] {
+			t.Errorf("%s is there twice", c)
+		}
+		seen[key] = true
+	}
+}
+
+// Each name of the core selection is the beginning of some test's.
+func TestCoreNamesTests(t *testing.T) {
+	var names []string
+	for _, u := range suites {
+		files, _ := filepath.Glob(filepath.Join("../..", u.path(), "*_test.go"))
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range testFunction.FindAllSubmatch(text, -1) {
+				names = append(names, string(m[1]))
+			}
+		}
+	}
+	for _, prefix := range core {
+		if !slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, prefix) }) {
+			t.Errorf("no test's name begins with %s", prefix)
+		}
+	}
+}
+
+func TestParseDeb(t *testing.T) {
+	d := parseDeb("tini_1%3a0.19.0-1+b3_amd64.deb")
+	if d.name != "tini" || d.version != "1:0.19.0-1+b3" {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestModulesAreLoadedAfterTheirDependencies(t *testing.T) {
+	dir := t.TempDir()
+	dep := "kernel/virtio_blk.ko: kernel/virtio.ko kernel/ring.ko\nkernel/ring.ko:\nkernel/virtio.ko: kernel/ring.ko\nkernel/other.ko:\n"
+	if err := os.WriteFile(filepath.Join(dir, "modules.dep"), []byte(dep), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err := loadOrder(dir)
+	if want := []string{"kernel/ring.ko", "kernel/virtio.ko", "kernel/virtio_blk.ko"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v %v, want %v", got, err, want)
+	}
+}
+
+func TestArchiveIsAligned(t *testing.T) {
+	var b bytes.Buffer
+	a := &archive{w: &b}
+	a.dir("bin")
+	a.file("bin/x", []byte("12345"))
+	if err := a.close(); err != nil {
+		t.Fatal(err)
+	}
+	if b.Len()%4 != 0 || !bytes.HasPrefix(b.Bytes(), []byte("070701")) || bytes.Count(b.Bytes(), []byte("070701")) != 3 {
+		t.Errorf("%d bytes: %q", b.Len(), b.String())
+	}
+}
+
+const report = `
+` + job.Mark + `{"boot":{"kernel":"6.1.0","cgroup":"cgroup2:","data":"ext4","uptime":3}}
+` + job.Mark + `{"package":"` + module + `/test/one"}
+=== RUN   TestGood
+--- PASS: TestGood (0.10s)
+=== RUN   TestBad
+    one_test.go:3: wrong
+--- FAIL: TestBad (0.20s)
+=== RUN   TestElsewhere
+    one_test.go:9: no such device here
+--- SKIP: TestElsewhere (0.00s)
+FAIL
+` + job.Mark + `{"ended":{"package":"` + module + `/test/one","status":1}}
+` + job.Mark + `{"package":"` + module + `/test/crashed"}
+` + job.Mark + `{"ended":{"package":"` + module + `/test/crashed","status":137}}
+`
+
+// A report is taken apart; one that breaks off is not taken for a good one.
+func TestResultsAndTable(t *testing.T) {
+	s, err := settingsFrom(env("ENVIRONMENT=fake"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Cache = t.TempDir()
+	if err := os.MkdirAll(s.logs(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r, err := newResults(context.Background(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.read(strings.NewReader(report)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.close(); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	r.summary(&out)
+	for _, want := range []string{"--- test/one TestBad", "one_test.go:3: wrong", "crashed", "1 passed", "1 skipped"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the summary lacks %q:\n%s", want, out.String())
+		}
+	}
+	if r.done || !r.failed() {
+		t.Errorf("done %v, failed %v", r.done, r.failed())
+	}
+	out.Reset()
+	if err := printTable(s, &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"test/one TestGood       ok", "test/one TestBad        FAIL", "TestElsewhere: no such device here (fake)"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the table lacks %q:\n%s", want, out.String())
+		}
+	}
+}
