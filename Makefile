@@ -58,7 +58,7 @@ test-deps:
 # One package after the other: they measure, fill file systems and count processes.
 test-integration: build test-deps ## tests with real engines (root)
 	BERTH_BINARY=$(BERTH) BERTH_TEST_REQUIRED=1 $(GO) test $(sudo) -count=1 . ./berthtest
-	cd test && $(GO) vet ./... && $(GO) test $(sudo) -count=1 -p 1 -timeout 40m ./...
+	cd test && $(GO) vet ./... && $(GO) test $(sudo) -count=1 -p 1 -timeout 40m -json ./... | $(GO) run ./vm record
 
 test-vm: build ## core tests in a virtual machine: KERNEL= CGROUP=v2|hybrid|v1 FS= INIT=busybox|systemd MEM= IPV6=0|1 RUN=
 	cd test && $(GO) run $(sudo) ./vm run
