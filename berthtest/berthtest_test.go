@@ -106,7 +106,7 @@ func TestArchiveIsTheSameEachTime(t *testing.T) {
 		}
 		return b.String()
 	}
-	if build() != build() {
+	if first, second := build(), build(); first != second {
 		t.Error("the same contents gave different archives")
 	}
 }

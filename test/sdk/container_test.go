@@ -255,6 +255,26 @@ func TestWaitingForWhatNeverComes(t *testing.T) {
 	}
 }
 
+// TestShutdownLetsContainersStop: unlike Close.
+func TestShutdownLetsContainersStop(t *testing.T) {
+	dir := t.TempDir()
+	e := start(t, berth.WithShare(dir))
+	img := load(t, e, "sdk.test/busy:1", image.Options{})
+	c, err := e.Run(t.Context(), img.ID, []string{"sh", "-c", "trap 'echo bye >/shared/bye; exit' TERM; echo up; sleep 100 & wait"}, berth.WithBind(dir, "/shared"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WaitFor(t.Context(), berth.ForLog("up")); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if bye, err := os.ReadFile(filepath.Join(dir, "bye")); err != nil || string(bye) != "bye\n" {
+		t.Errorf("%q, %v", bye, err)
+	}
+}
+
 func TestHealth(t *testing.T) {
 	e := start(t)
 	img := load(t, e, "sdk.test/busy:1", image.Options{})
