@@ -75,7 +75,7 @@ func each(t *testing.T, f func(t *testing.T, h *host)) {
 	}
 }
 
-var errNoDebian = errors.New("Debian's docker.io could not be downloaded, or iptables is not installed")
+var errNoDebian = errors.New("no docker.io of Debian: it could not be downloaded, or iptables is not installed")
 
 func (h *host) ready(t *testing.T) *host {
 	t.Helper()
