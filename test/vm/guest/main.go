@@ -61,9 +61,6 @@ func tests(order job.Job) error {
 	if err := r.send(job.Event{Boot: state()}); err != nil {
 		return err
 	}
-	if err := joinRoot(); err != nil {
-		return err
-	}
 	var failed error
 	for _, t := range order.Tests {
 		failed = errors.Join(failed, r.send(job.Event{Package: t.Package}))
@@ -78,6 +75,10 @@ func tests(order job.Job) error {
 
 // one runs a test binary and returns how it ended.
 func one(order job.Job, t job.Test, port *os.File) (int, error) {
+	// Each time: systemd takes away what none of its own units needs.
+	if err := joinRoot(); err != nil {
+		return 1, err
+	}
 	cmd := exec.Command(t.Binary, t.Args...)
 	cmd.Dir = t.Dir
 	cmd.Env = append([]string{
