@@ -14,11 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-dev/berth/test/deadline"
 	"github.com/berth-dev/berth/test/leak"
 )
 
 // limit is how long one berth command may take before the test gives up on it.
-const limit = 60 * time.Second
+var limit = deadline.Scaled(60 * time.Second)
 
 // scope is what the leak guard compares: everything in the sandbox.
 var scope = leak.Scope{
@@ -205,12 +206,12 @@ func oneLine(t *testing.T, r result, says ...string) {
 // eventually waits until ok, for what the kernel or dockerd does in its own time.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(deadline.Scaled(10 * time.Second)); ; time.Sleep(10 * time.Millisecond) {
 		if ok() {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 10 s in vain: %s", what)
+			t.Fatalf("waited in vain: %s", what)
 		}
 	}
 }

@@ -44,7 +44,7 @@ func TestLimitsOfAContainer(t *testing.T) {
 	})
 	t.Run("processes by effect", func(t *testing.T) {
 		e.t = t
-		r := e.in([]string{"--pids-limit=20"}, "i=0; while [ $i -lt 40 ]; do sleep 3 & i=$((i+1)); done")
+		r := e.in([]string{"--pids-limit=20"}, "i=0; while [ $i -lt 40 ]; do sleep 1000 & i=$((i+1)); done")
 		want(t, "the fortieth process", r.stderr, "fork")
 	})
 }
@@ -68,7 +68,7 @@ func TestLimitsOfAnEngine(t *testing.T) {
 	}
 	t.Run("processes by effect", func(t *testing.T) {
 		e.t = t
-		r := e.in([]string{"--pids-limit=-1"}, "i=0; while [ $i -lt 250 ]; do sleep 3 & i=$((i+1)); done")
+		r := e.in([]string{"--pids-limit=-1"}, "i=0; while [ $i -lt 250 ]; do sleep 1000 & i=$((i+1)); done")
 		want(t, "the last process", r.stderr, "fork")
 	})
 	t.Run("processors by effect", func(t *testing.T) {

@@ -85,6 +85,9 @@ func setUp() error {
 }
 
 func buildProbe() error {
+	if probeProgram = os.Getenv("BERTH_TEST_PROBE"); probeProgram != "" {
+		return nil // built already, for a machine without Go
+	}
 	probeProgram = filepath.Join(os.TempDir(), "berth-probe")
 	cmd := exec.Command("go", "build", "-trimpath", "-o", probeProgram, "../probe")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -9,6 +9,8 @@ import (
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/test/deadline"
 )
 
 // console is a program on a terminal of its own.
@@ -87,7 +89,7 @@ func (c *console) type_(text string) {
 // sees waits for the text, from the last one that was seen on.
 func (c *console) sees(text string) {
 	c.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(c.seen.String(), text); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(deadline.Scaled(20 * time.Second)); !strings.Contains(c.seen.String(), text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			c.t.Fatalf("the terminal never showed %q, only %q", text, c.seen.String())
 		}

@@ -7,14 +7,16 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/berth-dev/berth/test/deadline"
 )
 
 // How long a test's leftovers may take to go. Ending a process and freeing its
 // namespaces is not instant in the kernel; deleting a large data root is done
 // off the caller's path on purpose.
-const (
-	kernelGrace = 2 * time.Second
-	trashGrace  = 20 * time.Second
+var (
+	kernelGrace = deadline.Scaled(2 * time.Second)
+	trashGrace  = deadline.Scaled(20 * time.Second)
 )
 
 // Guard takes a snapshot now and, when the test and its other clean-ups are

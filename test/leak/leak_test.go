@@ -21,6 +21,10 @@ func TestMain(m *testing.M) { os.Exit(sandbox.Run(m.Run)) }
 func TestEveryKindOfLeakIsSeen(t *testing.T) {
 	dir := t.TempDir()
 	scope := Scope{All: true, Files: []string{dir}}
+	cgroup := "/sys/fs/cgroup/pids/leak"
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.procs"); err == nil { // v2
+		cgroup = "/sys/fs/cgroup/leak"
+	}
 	var sleeper *exec.Cmd
 	table := &nftables.Table{Name: "berth", Family: nftables.TableFamilyIPv4}
 	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "bthtest"}, PeerName: "bthpeer"}
@@ -33,7 +37,7 @@ func TestEveryKindOfLeakIsSeen(t *testing.T) {
 		{"namespace", func() error { sleeper = exec.Command("unshare", "-u", "sleep", "60"); return started(sleeper) },
 			func() error { sleeper.Process.Kill(); sleeper.Wait(); return nil }},
 		{"mount", func() error { return unix.Mount("leak", "/mnt", "tmpfs", 0, "") }, func() error { return unix.Unmount("/mnt", 0) }},
-		{"cgroup", func() error { return os.Mkdir("/sys/fs/cgroup/pids/leak", 0o755) }, func() error { return os.Remove("/sys/fs/cgroup/pids/leak") }},
+		{"cgroup", func() error { return os.Mkdir(cgroup, 0o755) }, func() error { return os.Remove(cgroup) }},
 		{"network", func() error { return netlink.LinkAdd(link) }, func() error { return netlink.LinkDel(link) }},
 		{"nft", func() error { return nft(func(c *nftables.Conn) { c.AddTable(table) }) },
 			func() error { return nft(func(c *nftables.Conn) { c.DelTable(table) }) }},

@@ -21,6 +21,9 @@ func processes(s Scope) ([]string, error) {
 		if kernelThread := fields[1] == "2" || pid == 2; kernelThread {
 			return
 		}
+		if orphan := fields[0] == "Z" && fields[1] == "1"; orphan {
+			return // it has ended, and init is about to collect it
+		}
 		command := strings.ReplaceAll(read(dir+"/cmdline"), "\x00", " ")
 		if s.All || s.isBerth(dir, command) {
 			out = append(out, fmt.Sprintf("%d started %s state %s (%s) %s", pid, fields[19], zombie(fields[0]), read(dir+"/comm"), clip(command)))
