@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -95,31 +94,38 @@ func TestSupervise(t *testing.T) {
 }
 
 func TestSuperviseForwards(t *testing.T) {
-	r, w, err := os.Pipe()
+	out, outWriter, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer out.Close()
+	in, inWriter, err := os.Pipe() // nothing is ever written: the shell waits in read
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer inWriter.Close()
 	pid, err := syscall.ForkExec("/bin/sh", []string{"sh", "-c", "trap 'exit 42' TERM; echo up; while :; do read x; done"},
-		&syscall.ProcAttr{Files: []uintptr{r.Fd(), w.Fd(), 2}})
+		&syscall.ProcAttr{Files: []uintptr{in.Fd(), outWriter.Fd(), 2}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = r.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if _, err := bufio.NewReader(r).ReadString('\n'); err != nil { // its own "up", by way of the pipe
-		t.Fatal(err)
+	outWriter.Close()
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "up\n" || err != nil {
+		t.Fatal(line, err)
 	}
-	signals := make(chan os.Signal, 1)
-	signals <- unix.SIGTERM
+	signals := make(chan os.Signal)
 	done := make(chan int)
 	go func() { done <- supervise(pid, signals) }()
-	go func() {
-		for {
-			signals <- unix.SIGCHLD
+	signals <- unix.SIGTERM
+	for {
+		select {
+		case got := <-done:
+			if got != 42 {
+				t.Errorf("status %d, want 42", got)
+			}
+			return
+		case signals <- unix.SIGCHLD: // the test plays the kernel's part
 		}
-	}()
-	w.Close()
-	if got := <-done; got != 42 {
-		t.Errorf("status %d, want 42", got)
 	}
 }
