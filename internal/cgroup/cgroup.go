@@ -91,17 +91,6 @@ func (g *Group) Delegate(uid, gid int) error {
 // a limit of a container inside does not count. The returned function ends the watch.
 func (g *Group) WatchOOM(f func()) (stop func(), err error) { return g.v.watchOOM(g.m, f) }
 
-// Kill sends SIGKILL to every process of the group and of the groups below it.
-func (g *Group) Kill() error {
-	pids, err := g.PIDs()
-	for _, pid := range pids {
-		if e := unix.Kill(pid, unix.SIGKILL); e != nil && e != unix.ESRCH {
-			err = errors.Join(err, fmt.Errorf("kill process %d of control group %s: %w", pid, g.path, e))
-		}
-	}
-	return err
-}
-
 // PIDs lists the processes of the group and of the groups below it, in every hierarchy.
 func (g *Group) PIDs() ([]int, error) {
 	seen := map[int]bool{}

@@ -22,7 +22,7 @@ const registryPatience = 20 * time.Second
 // examineRegistry says whether a registry can be reached and trusted from this machine,
 // with what the configuration file and the flags say of trust.
 func examineRegistry(ctx context.Context, host string, f *trustFlags, registryCAs []string) ([]doctor.Result, error) {
-	if err := checkRegistry(host); err != nil {
+	if err := engine.CheckRegistry(host); err != nil {
 		return nil, err
 	}
 	roots, err := registryRoots(host, f, registryCAs)

@@ -112,8 +112,6 @@ func identity(user string) (command.Identity, error) {
 	return command.Lookup(user)
 }
 
-func oneOf[T comparable](v T, choices ...T) bool { return slices.Contains(choices, v) }
-
 func (f *engineFlags) addShares(r *request, rules shareRules) error {
 	for _, s := range f.shares {
 		share, err := rules.parse(s)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/berth-dev/berth/internal/config"
+	"github.com/berth-dev/berth/internal/engine"
 	"github.com/berth-dev/berth/internal/mirror"
 	"github.com/berth-dev/berth/internal/state"
 	"github.com/berth-dev/berth/internal/trust"
@@ -144,10 +146,10 @@ func (f *mirrorFlags) merge(cmd *cobra.Command, file config.Mirror) {
 // config is what the flags and the file come to.
 func (f *mirrorFlags) config(file config.File) (mirror.Config, error) {
 	c := mirror.Config{Dir: f.Dir, Allow: f.Allow, Deny: f.Deny, Offline: f.Offline, Verify: mirror.Verify(f.Verify), Upstreams: map[string]mirror.Upstream{}}
-	if !oneOf(c.Verify, "", mirror.VerifyOnce, mirror.VerifyAlways, mirror.VerifyNever) {
+	if !slices.Contains([]mirror.Verify{"", mirror.VerifyOnce, mirror.VerifyAlways, mirror.VerifyNever}, c.Verify) {
 		return c, fmt.Errorf("--verify %s: choose once, always or never", f.Verify)
 	}
-	if !oneOf(f.OnLeave, "", "cancel", "finish") {
+	if !slices.Contains([]string{"", "cancel", "finish"}, f.OnLeave) {
 		return c, fmt.Errorf("--on-leave %s: choose cancel or finish", f.OnLeave)
 	}
 	c.Finish = f.OnLeave == "finish"
@@ -206,7 +208,7 @@ func (f *mirrorFlags) addUpstreams(c *mirror.Config, file config.File) error {
 	}
 	for _, s := range f.upstreams {
 		name, url, _ := strings.Cut(s, "=")
-		if err := checkRegistry(name); err != nil {
+		if err := engine.CheckRegistry(name); err != nil {
 			return fmt.Errorf("--upstream %s: %w", s, err)
 		}
 		up := c.Upstreams[name]
@@ -239,7 +241,7 @@ func (f *mirrorFlags) addTrust(c *mirror.Config, file config.Trust) error {
 		c.Upstreams[ca.Host] = up
 	}
 	for _, host := range append(append([]string(nil), file.Insecure...), f.insecure...) {
-		if err := checkRegistry(host); err != nil {
+		if err := engine.CheckRegistry(host); err != nil {
 			return fmt.Errorf("--insecure-registry %w", err)
 		}
 		up := c.Upstreams[host]

@@ -53,8 +53,6 @@ func parseRegistryCA(s string) (engine.RegistryCA, error) {
 	return engine.RegistryCA{Host: host, PEM: certificates}, nil
 }
 
-func checkRegistry(name string) error { return engine.CheckRegistry(name) }
-
 // certificates returns the certificates in data and nothing else: a private key in the
 // same file does not get into the engine.
 func certificates(data []byte) (string, error) {

@@ -60,9 +60,6 @@ func New(o Options) (*Manager, error) {
 	return m, nil
 }
 
-// Paths returns the directories that the manager works on.
-func (m *Manager) Paths() state.Paths { return m.paths }
-
 // Tree returns the payload, which it extracts first when this has not been done yet.
 // It returns payload.ErrNotBuilt when the binary holds none.
 func (m *Manager) Tree(ctx context.Context) (*payload.Tree, error) {
