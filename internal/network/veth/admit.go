@@ -70,8 +70,8 @@ func dismiss(rec network.Record) error {
 		return err
 	}
 	defer leave(c)
-	if !exists(c) {
-		return nil
+	if there, err := exists(c); err != nil || !there {
+		return err
 	}
 	r := newRuleset()
 	if err := c.SetDeleteElements(r.engines, r.engine(rec)); err != nil {
@@ -107,8 +107,9 @@ func dismiss(rec network.Record) error {
 	}
 }
 
-// survivors are the engines whose interfaces are on the host, other than the named one.
-// Only their link and address are known.
+// survivors are the engines that have an interface and a route to it on the host, other than
+// the named one; an engine that leaves has no route any more. Only their link and address
+// are known.
 func survivors(except string) ([]network.Record, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -153,14 +154,23 @@ func dial() (*nftables.Conn, error) {
 // of an nftables socket last until nothing refers to what was deleted, many milliseconds.
 func leave(c *nftables.Conn) { go c.CloseLasting() }
 
-func exists(c *nftables.Conn) bool {
+func exists(c *nftables.Conn) (bool, error) {
 	_, err := c.ListTableOfFamily(tableName, nftables.TableFamilyINet)
-	return err == nil
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for nftables table inet %s: %w", tableName, err)
+	}
+	return true, nil
 }
 
 // gone turns an error into none when it is only that the table went meanwhile.
 func gone(c *nftables.Conn, err error) error {
-	if err == nil || !exists(c) {
+	if err == nil {
+		return nil
+	}
+	if there, lookErr := exists(c); lookErr == nil && !there {
 		return nil
 	}
 	return fmt.Errorf("read nftables table inet %s: %w", tableName, err)

@@ -48,7 +48,9 @@ func TestCrashWithinDismiss(t *testing.T) {
 	world := nettest.NewWorld(t, 1500)
 	nettest.ServePeer(t, world.NS, "203.0.113.1:80")
 	e := attach(t, d, 0)
-	nettest.Must(t, removeLink(e.rec.Link))
+	remove, err := retire(e.rec)
+	nettest.Must(t, err)
+	nettest.Must(t, remove())
 	c, r := &nftables.Conn{}, newRuleset()
 	nettest.Must(t, c.SetDeleteElements(r.engines, r.engine(e.rec)))
 	nettest.Must(t, c.Flush())
@@ -60,6 +62,21 @@ func TestCrashWithinDismiss(t *testing.T) {
 	next.reaches(t, "203.0.113.1:80", nettest.HostAddr.String())
 	next.detach(t, d)
 	e.detach(t, d)
+}
+
+// The kernel takes its time over an interface: the next engine may come when the rules of
+// the last one have gone and its interface has not. It must not take that for an engine.
+func TestNextEngineWhileTheLastLeaves(t *testing.T) {
+	d := newDriver(t)
+	nettest.NewWorld(t, 1500)
+	last, next := plan(t, d, 0), plan(t, d, 1)
+	nettest.Must(t, d.Attach(t.Context(), last, nettest.New(t)))
+	remove, err := retire(last)
+	nettest.Must(t, err)
+	nettest.Must(t, d.locked(t.Context(), func() error { return dismiss(last) }))
+	nettest.Must(t, d.Attach(t.Context(), next, nettest.New(t)))
+	nettest.Must(t, remove())
+	nettest.Must(t, d.Detach(t.Context(), next))
 }
 
 // The engine's namespace dies first, and its interface with it.

@@ -110,26 +110,41 @@ func reserve(h *netlink.Handle, index int, rec network.Record) error {
 	return nil
 }
 
-// removeLink deletes the host's side of a pair, and with it the other. None is fine.
-func removeLink(name string) error {
+// retire takes the route to an engine away, so that nobody counts the engine any more (see
+// [survivors]), and returns what deletes its interface, which takes the kernel longer.
+func retire(rec network.Record) (remove func() error, err error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return fmt.Errorf("open a netlink socket: %w", err)
+		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}
-	defer h.Close()
-	link, err := h.LinkByName(name)
+	remove = func() error { h.Close(); return nil }
+	link, err := h.LinkByName(rec.Link)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		return nil
+		return remove, nil
+	}
+	if err == nil && link.Type() != "veth" {
+		err = fmt.Errorf("it is a %s, not berth's: rename it", link.Type())
+	}
+	if err == nil {
+		// There is none when connecting was interrupted. The interface may go by itself
+		// meanwhile, with the engine's namespace.
+		to := netip.PrefixFrom(rec.EngineIP, 32)
+		err = h.RouteDel(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(to), Scope: netlink.SCOPE_LINK})
+		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV) {
+			err = nil
+		}
 	}
 	if err != nil {
-		return fmt.Errorf("find interface %s: %w", name, err)
+		h.Close()
+		return nil, fmt.Errorf("take interface %s out of use: %w", rec.Link, err)
 	}
-	if link.Type() != "veth" {
-		return fmt.Errorf("interface %s is a %s, not berth's: rename it", name, link.Type())
-	}
-	// It may go by itself meanwhile, with the engine's namespace.
+	return func() error { return deleteLink(h, link) }, nil
+}
+
+func deleteLink(h *netlink.Handle, link netlink.Link) error {
+	defer h.Close()
 	if err := h.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("delete interface %s: %w", name, err)
+		return fmt.Errorf("delete interface %s: %w", link.Attrs().Name, err)
 	}
 	return nil
 }

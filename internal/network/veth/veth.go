@@ -133,11 +133,17 @@ func (d *Driver) Detach(ctx context.Context, rec network.Record) error {
 	if err := check(rec); err != nil {
 		return err
 	}
+	// First the route: an engine that starts meanwhile may have to write the whole table
+	// anew, and then takes every interface with one for an engine that stays.
+	remove, err := retire(rec)
+	if err != nil {
+		return errors.Join(err, d.locked(ctx, func() error { return dismiss(rec) }))
+	}
 	// Both take milliseconds, which the kernel spends waiting; the order does not matter,
 	// since without its element an engine's packets are dropped.
 	removed := make(chan error, 1)
-	go func() { removed <- removeLink(rec.Link) }()
-	err := d.locked(ctx, func() error { return dismiss(rec) })
+	go func() { removed <- remove() }()
+	err = d.locked(ctx, func() error { return dismiss(rec) })
 	return errors.Join(err, <-removed)
 }
 
