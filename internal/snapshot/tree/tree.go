@@ -1,5 +1,5 @@
-// Package tree copies directory trees whose contents nobody vouches for: an engine wrote
-// them, as root of its user namespace. It walks from directory handle to directory handle
+// Package tree copies, packs and unpacks directory trees whose contents nobody vouches for:
+// an engine wrote them, as root of its user namespace, or another machine. It walks from directory handle to directory handle
 // and never follows a symbolic link, so that nothing outside the two trees is read or
 // written. Kinds, modes, owners, times, extended attributes, devices and holes are kept;
 // hard links within a tree become separate files.
@@ -160,12 +160,7 @@ func (c *copier) owner(st *unix.Stat_t) (uid, gid int) {
 	return c.shift(st.Uid), c.shift(st.Gid)
 }
 
-func (c *copier) shift(id uint32) int {
-	if c.From.Contains(int(id)) && id-c.From.First < c.To.Size {
-		return int(c.To.First + id - c.From.First)
-	}
-	return int(c.To.First)
-}
+func (c *copier) shift(id uint32) int { return shift(id, c.From, c.To) }
 
 // openDir opens a directory in another; the name is a single component.
 func openDir(dir *os.File, name string) (*os.File, error) {

@@ -151,16 +151,18 @@ func TestDigest(t *testing.T) {
 
 // A program's capabilities are for one user namespace's root, whose id is in the attribute.
 func TestShiftCapability(t *testing.T) {
-	c := copier{Options: Options{From: ids.Range{First: 100000, Size: 65536}, To: ids.Range{First: 200000, Size: 65536}}}
+	to200000 := func(id uint32) int {
+		return shift(id, ids.Range{First: 100000, Size: 65536}, ids.Range{First: 200000, Size: 65536})
+	}
 	value := make([]byte, 24)
 	value[3] = 3                                     // revision 3
 	copy(value[20:], []byte{0xa0, 0x86, 0x01, 0x00}) // 100000
-	c.shiftCapability(value)
+	shiftCapability(value, to200000)
 	if want := []byte{0x40, 0x0d, 0x03, 0x00}; !bytes.Equal(value[20:], want) { // 200000
 		t.Errorf("%x, want %x", value[20:], want)
 	}
 	old := make([]byte, 20)
-	c.shiftCapability(old) // revision 2 has no id
+	shiftCapability(old, to200000) // revision 2 has no id
 	if !bytes.Equal(old, make([]byte, 20)) {
 		t.Error("revision 2 was changed")
 	}

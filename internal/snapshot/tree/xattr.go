@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"encoding/binary"
 	"os"
 	"slices"
 	"strings"
@@ -15,8 +14,11 @@ func (c *copier) xattrs(source, target *os.File) error {
 		return err
 	}
 	for _, a := range attrs {
-		if a.name == "security.capability" {
-			c.shiftCapability(a.value)
+		switch {
+		case a.name == capabilityAttr:
+			shiftCapability(a.value, c.shift)
+		case isACL(a.name):
+			shiftACL(a.value, c.shift)
 		}
 		err := unix.Fsetxattr(int(target.Fd()), a.name, a.value, 0)
 		if err != nil && err != unix.ENOTSUP {
@@ -69,15 +71,4 @@ func xattr(get func([]byte) (int, error)) ([]byte, error) {
 		}
 		return b[:max(n, 0)], err
 	}
-}
-
-// shiftCapability changes whose root a program's capabilities are for: revision 3 ends
-// with the id of a user namespace's root (capabilities(7), "File capability versioning").
-func (c *copier) shiftCapability(value []byte) {
-	const revision3, size = 0x03000000, 24
-	if len(value) != size || binary.LittleEndian.Uint32(value)&0xff000000 != revision3 {
-		return
-	}
-	root := binary.LittleEndian.Uint32(value[size-4:])
-	binary.LittleEndian.PutUint32(value[size-4:], uint32(c.shift(root)))
 }
