@@ -2,25 +2,14 @@ package snapshot
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/berth-dev/berth/internal/linux"
-	"github.com/berth-dev/berth/internal/snapshot/layers"
 )
-
-// adoption is what a draft notes before it takes layers from a data root that stays.
-type adoption struct {
-	Owner string `json:"owner"` // the engine
-	Data  string `json:"data"`  // its data root
-	Base  string `json:"base"`  // id of the draft
-}
 
 // Collect takes back what processes left that were killed while they made a snapshot, and
 // returns how many there were. forget is told that an engine does not need a base after all.
@@ -64,18 +53,6 @@ func (s *Store) collect(dir string, forget func(engine, base string) error) (boo
 	})
 }
 
-func readAdoption(dir string) (*adoption, error) {
-	b, err := os.ReadFile(filepath.Join(dir, adoptFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	a := &adoption{}
-	if err == nil {
-		err = json.Unmarshal(b, a)
-	}
-	return a, err
-}
-
 // takeBack gives layers back to the data root they came from, if that is to be used again,
 // calls undo, and throws the draft away.
 func (s *Store) takeBack(dir string, undo func() error) error {
@@ -94,41 +71,4 @@ func (s *Store) takeBack(dir string, undo func() error) error {
 		}
 	}
 	return s.discard(dir)
-}
-
-// returnLayers undoes draft.moveLayer, as far as that came.
-func (a *adoption) returnLayers(from string) error {
-	root, err := os.OpenRoot(a.Data)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // the engine is gone
-	}
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	to, err := root.Open(layersDir)
-	if err != nil {
-		return err
-	}
-	defer to.Close()
-	source, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	names, err := source.Readdirnames(-1)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if link, err := root.Readlink(layersDir + "/" + name); err == nil && link == layers.Link(a.Base, name) {
-			if err := unix.Unlinkat(int(to.Fd()), name, 0); err != nil {
-				return os.NewSyscallError("unlinkat", err)
-			}
-		}
-		if err := unix.Renameat(int(source.Fd()), name, int(to.Fd()), name); err != nil {
-			return os.NewSyscallError("renameat", err)
-		}
-	}
-	return nil
 }

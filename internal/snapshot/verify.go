@@ -51,22 +51,15 @@ func (s *Store) Verify(ctx context.Context, m *Manifest) error {
 }
 
 func verifyBlobs(ctx context.Context, root *os.Root, differs func(string)) error {
-	dir, err := root.Open(filepath.Join(dataDir, blobsDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	found, err := entries(root, filepath.Join(dataDir, blobsDir))
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
+	for _, e := range found {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		name := e.Name()
 		sum, err := sha256Of(root, filepath.Join(dataDir, blobsDir, name))
 		if err != nil {
 			return err

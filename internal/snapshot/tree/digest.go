@@ -8,7 +8,6 @@ import (
 	"hash"
 	"os"
 	"path"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,16 +49,10 @@ func (d *digester) directory(dir *os.File, rel string) error {
 	if err := d.xattrs(dir); err != nil {
 		return &os.PathError{Op: "read extended attributes of", Path: rel, Err: err}
 	}
-	listed, err := openDir(dir, ".")
+	names, err := list(dir)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: rel, Err: err}
+		return &os.PathError{Op: "list", Path: rel, Err: err}
 	}
-	names, err := listed.Readdirnames(-1)
-	listed.Close()
-	if err != nil {
-		return err
-	}
-	slices.Sort(names)
 	for _, name := range names {
 		if sub := path.Join(rel, name); d.skip == nil || !d.skip(sub) {
 			if err := d.entry(dir, name, sub); err != nil {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
@@ -70,16 +69,10 @@ func (p *packer) directory(dir *os.File, rel string) error {
 	if err := p.tar.WriteHeader(h); err != nil {
 		return err
 	}
-	listed, err := openDir(dir, ".")
+	names, err := list(dir)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: rel, Err: err}
+		return &os.PathError{Op: "list", Path: rel, Err: err}
 	}
-	names, err := listed.Readdirnames(-1)
-	listed.Close()
-	if err != nil {
-		return err
-	}
-	slices.Sort(names)
 	for _, name := range names {
 		if sub := path.Join(rel, name); p.Skip == nil || !p.Skip(sub) {
 			if err := p.entry(dir, name, sub); err != nil {

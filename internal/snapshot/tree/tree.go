@@ -11,6 +11,7 @@ import (
 	"context"
 	"os"
 	"path"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -54,15 +55,9 @@ func (c *copier) directory(from, to *os.File, rel string) error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
-	// Through a handle of its own, so that a caller can use the directory again.
-	listed, err := openDir(from, ".")
+	names, err := list(from)
 	if err != nil {
-		return err
-	}
-	names, err := listed.Readdirnames(-1)
-	listed.Close()
-	if err != nil {
-		return err
+		return &os.PathError{Op: "list", Path: rel, Err: err}
 	}
 	for _, name := range names {
 		sub := path.Join(rel, name)
@@ -169,4 +164,16 @@ func openDir(dir *os.File, name string) (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), name), nil
+}
+
+// list returns the names in a directory, sorted. The handle stays where it is.
+func list(dir *os.File) ([]string, error) {
+	d, err := openDir(dir, ".")
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	slices.Sort(names)
+	return names, err
 }

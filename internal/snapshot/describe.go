@@ -1,0 +1,96 @@
+package snapshot
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/berth-dev/berth/internal/snapshot/tree"
+	"golang.org/x/sys/unix"
+)
+
+// sealBlobs makes blobs the host's: no engine can write to them, and as their directory
+// belongs to each, all can forget them.
+func (d *draft) sealBlobs(context.Context) error {
+	found, err := entries(d.root, filepath.Join(dataDir, blobsDir))
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	dir, err := d.root.Open(filepath.Join(dataDir, blobsDir))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for _, e := range found {
+		if !e.Type().IsRegular() {
+			return fmt.Errorf("blob %s is not a file", e.Name())
+		}
+		if err := unix.Fchownat(int(dir.Fd()), e.Name(), 0, 0, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return &os.PathError{Op: "chown", Path: e.Name(), Err: err}
+		}
+		if err := unix.Fchmodat(int(dir.Fd()), e.Name(), 0o444, 0); err != nil {
+			return &os.PathError{Op: "chmod", Path: e.Name(), Err: err}
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		d.manifest.Size.Blobs += info.Size()
+	}
+	return nil
+}
+
+// describe fills in the manifest.
+func (d *draft) describe(ctx context.Context) error {
+	data, err := d.root.OpenRoot(dataDir)
+	if err != nil {
+		return err
+	}
+	defer data.Close()
+	m := &d.manifest
+	if m.Images, err = images(data); err != nil {
+		return err
+	}
+	if m.Volumes, err = volumes(data); err != nil {
+		return err
+	}
+	slices.SortFunc(m.Layers, func(a, b Layer) int { return layerNumber(a.Name) - layerNumber(b.Name) })
+	for i := range m.Layers {
+		sum, err := digestOf(ctx, d.root, filepath.Join(ownLayers, m.Layers[i].Name))
+		if err != nil {
+			return err
+		}
+		m.Layers[i].Tree = sum.Digest
+		m.Size.Layers += sum.Bytes
+	}
+	sum, err := digestOf(ctx, d.root, dataDir)
+	m.Metadata, m.Size.Metadata = sum.Digest, sum.Bytes-m.Size.Blobs
+	return err
+}
+
+func layerNumber(name string) int { n, _ := strconv.Atoi(name); return n }
+
+func digestOf(ctx context.Context, root *os.Root, dir string) (tree.Sum, error) {
+	f, err := root.Open(dir)
+	if err != nil {
+		return tree.Sum{}, err
+	}
+	defer f.Close()
+	return tree.Digest(ctx, f, nil)
+}
+
+// volumes lists the volumes with names that people gave; dockerd's own are digits and letters.
+func volumes(data *os.Root) ([]string, error) {
+	found, err := entries(data, volumesDir)
+	var out []string
+	for _, e := range found {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			out = append(out, e.Name())
+		}
+	}
+	return out, err
+}

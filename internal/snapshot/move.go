@@ -1,0 +1,134 @@
+package snapshot
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/berth-dev/berth/internal/ids"
+	"github.com/berth-dev/berth/internal/snapshot/layers"
+	"golang.org/x/sys/unix"
+)
+
+// moveLayers moves the layers here that the engine has made, and leaves links in the copy
+// and, if the data root is used again, there as well.
+func (d *draft) moveLayers(ctx context.Context) error {
+	if err := d.root.Mkdir(ownLayers, 0o711); err != nil {
+		return err
+	}
+	owner := int(d.src.IDs.First)
+	if err := d.root.Lchown(ownLayers, owner, owner); err != nil {
+		return err
+	}
+	found, err := entries(d.data, layersDir)
+	if err != nil || len(found) == 0 {
+		return err // it never held an image
+	}
+	from, err := d.data.Open(layersDir)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	links, err := d.root.Open(filepath.Join(dataDir, layersDir))
+	if err != nil {
+		return err
+	}
+	defer links.Close()
+	to, err := d.root.Open(ownLayers)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	if err := d.adopt(); err != nil {
+		return err
+	}
+	for _, e := range found {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if name := e.Name(); d.kinds[name] == committed && e.IsDir() && layers.NamePattern.MatchString(name) {
+			if err := d.moveLayer(from, links, to, name); err != nil {
+				return fmt.Errorf("move layer %s: %w", name, err)
+			}
+			if err := d.store.after("freeze-layer"); err != nil {
+				return err
+			}
+			d.manifest.Layers = append(d.manifest.Layers, Layer{Name: name})
+		}
+	}
+	return d.keepBases()
+}
+
+func (d *draft) moveLayer(from, links, to *os.File, name string) error {
+	if err := unix.Renameat(int(from.Fd()), name, int(to.Fd()), name); err != nil {
+		return os.NewSyscallError("renameat", err)
+	}
+	for _, dir := range []*os.File{links, from} {
+		if dir == from && d.src.Adopt == nil {
+			continue
+		}
+		if err := link(dir, name, layers.Link(d.manifest.ID, name), d.src.IDs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// link makes a symbolic link that belongs to an engine's root.
+func link(dir *os.File, name, target string, owner ids.Range) error {
+	if err := unix.Symlinkat(target, int(dir.Fd()), name); err != nil {
+		return os.NewSyscallError("symlinkat", err)
+	}
+	first := int(owner.First)
+	return os.NewSyscallError("fchownat", unix.Fchownat(int(dir.Fd()), name, first, first, unix.AT_SYMLINK_NOFOLLOW))
+}
+
+// keepBases notes which bases are needed still, and drops links to what is none.
+func (d *draft) keepBases() error {
+	needed, err := linked(d.root)
+	if err != nil {
+		return err
+	}
+	delete(needed, d.manifest.ID)
+	for _, b := range d.src.Bases {
+		if needed[b.ID] != nil {
+			d.manifest.Bases = append(d.manifest.Bases, b)
+			delete(needed, b.ID)
+		}
+	}
+	if len(needed) > 0 {
+		return fmt.Errorf("%w: there are layers of %d snapshots that the engine was not forked from", ErrDamaged, len(needed))
+	}
+	return nil
+}
+
+// linked lists the layers that a snapshot's data has links to, by the id of their base and
+// then by name; root is the snapshot's directory.
+func linked(root *os.Root) (map[string]map[string]bool, error) {
+	dir := filepath.Join(dataDir, layersDir)
+	found, err := entries(root, dir)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]map[string]bool{}
+	for _, e := range found {
+		if e.Type()&fs.ModeSymlink == 0 {
+			continue
+		}
+		target, err := root.Readlink(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		id, name, ok := layers.ParseLink(target)
+		if !ok {
+			return nil, fmt.Errorf("layer %s is a link to %q, which berth did not make", e.Name(), target)
+		}
+		if out[id] == nil {
+			out[id] = map[string]bool{}
+		}
+		out[id][name] = true
+	}
+	return out, nil
+}

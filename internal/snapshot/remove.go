@@ -1,0 +1,105 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/berth-dev/berth/internal/snapshot/layers"
+	"github.com/berth-dev/berth/internal/state"
+)
+
+// Remove removes one version of a snapshot, or all if ref names none. users are the names
+// of the engines that need the layers of the snapshot with an id. Nothing is removed when one is in use.
+func (s *Store) Remove(ctx context.Context, ref Ref, users func(id string) []string) ([]Ref, error) {
+	var removed []Ref
+	err := s.lock(ctx, func() error {
+		doomed, err := s.doomed(ctx, ref, users)
+		if err != nil {
+			return err
+		}
+		// The newest first: it may build on the others.
+		for _, v := range slices.Backward(doomed) {
+			if err := s.discard(s.versionDir(v.Name, v.Version)); err != nil {
+				return fmt.Errorf("remove snapshot %s: %w", v, err)
+			}
+			removed = append(removed, v)
+		}
+		if ref.Version == 0 {
+			return os.RemoveAll(s.nameDir(ref.Name)) // the number of the last version
+		}
+		return nil
+	})
+	return removed, err
+}
+
+// Tidy removes what is left of names that have no version, such as one whose first was
+// never finished.
+func (s *Store) Tidy(ctx context.Context) error {
+	return s.lock(ctx, func() error {
+		names, err := os.ReadDir(s.dir())
+		errs := []error{err}
+		for _, e := range names {
+			if !e.IsDir() || !state.NamePattern.MatchString(e.Name()) {
+				continue
+			}
+			dir := s.nameDir(e.Name())
+			if _, err := os.Stat(filepath.Join(dir, lastFile)); err == nil {
+				continue // its versions were removed one by one
+			}
+			if versions, err := s.versions(e.Name()); err != nil || len(versions) > 0 {
+				errs = append(errs, err)
+				continue
+			}
+			errs = append(errs, os.RemoveAll(dir))
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// doomed lists what is to be removed, oldest first, unless somebody needs it.
+func (s *Store) doomed(ctx context.Context, ref Ref, users func(id string) []string) ([]Ref, error) {
+	versions, err := s.versions(ref.Name)
+	if err != nil {
+		return nil, err
+	}
+	var doomed []Ref
+	for _, v := range versions {
+		if ref.Version == 0 || ref.Version == v {
+			doomed = append(doomed, Ref{ref.Name, v})
+		}
+	}
+	if len(doomed) == 0 {
+		return nil, fmt.Errorf("%w: %s; `berth snapshot ls` shows those there are", ErrNotFound, ref)
+	}
+	all, err := s.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range all {
+		if !slices.Contains(doomed, m.Ref()) {
+			continue
+		}
+		if inUse := (&InUseError{m.Ref(), users(m.ID), builtOn(all, m.ID, doomed)}); len(inUse.Engines)+len(inUse.Snapshots) > 0 {
+			return nil, inUse
+		}
+	}
+	return doomed, nil
+}
+
+// builtOn lists the snapshots other than the doomed that have the one with the id as a base.
+func builtOn(all []Manifest, id string, doomed []Ref) []string {
+	var out []string
+	for _, m := range all {
+		if slices.Contains(doomed, m.Ref()) {
+			continue
+		}
+		if slices.ContainsFunc(m.Bases, func(b layers.Base) bool { return b.ID == id }) {
+			out = append(out, m.Ref().String())
+		}
+	}
+	return out
+}
