@@ -101,7 +101,7 @@ func TestRootModuleIsLight(t *testing.T) {
 		"github.com/containerd/containerd/v2":  "containerd runs in the engine",
 		"github.com/moby/moby/v2":              "dockerd runs in the engine",
 		"github.com/docker/docker":             "dockerd runs in the engine",
-		"github.com/docker/cli":                "the docker CLI is in the payload",
+		"github.com/docker/cli/cli/command":    "the docker CLI is in the payload; its configuration file is read by the registry client",
 		"github.com/distribution/distribution": "a registry is needed by tests only",
 		"google.golang.org/grpc":               "nothing here speaks it",
 	}

@@ -111,6 +111,15 @@ func atLeast(n int, what string) cobra.PositionalArgs {
 	}
 }
 
+func between(least, most int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := atLeast(least, what)(cmd, args); err != nil {
+			return err
+		}
+		return atMost(most)(cmd, args)
+	}
+}
+
 func atMost(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > n {

@@ -14,10 +14,15 @@ import (
 // progress returns what shows how far the payload's extraction is, in bytes: a bar on a
 // terminal, nil (nothing at all) elsewhere.
 func (a *app) progress() func(done, total int64) {
+	return a.transferProgress("unpacking the engine (first use)")
+}
+
+// transferProgress is progress with a title of its own.
+func (a *app) transferProgress(title string) func(done, total int64) {
 	if !command.IsTerminal(a.Err) || os.Getenv("TERM") == "dumb" {
 		return nil
 	}
-	b := &bar{out: a.Err}
+	b := &bar{out: a.Err, title: title}
 	return b.show
 }
 
@@ -25,6 +30,7 @@ func (a *app) progress() func(done, total int64) {
 type bar struct {
 	mu       sync.Mutex
 	out      io.Writer
+	title    string
 	progress *mpb.Progress
 	bar      *mpb.Bar
 }
@@ -35,7 +41,7 @@ func (b *bar) show(done, total int64) {
 	if b.bar == nil && done < total {
 		b.progress = mpb.New(mpb.WithOutput(b.out), mpb.WithWidth(40))
 		b.bar = b.progress.AddBar(total, mpb.BarRemoveOnComplete(),
-			mpb.PrependDecorators(decor.Name("berth: unpacking the engine (first use) ")),
+			mpb.PrependDecorators(decor.Name("berth: "+b.title+" ")),
 			mpb.AppendDecorators(decor.CountersKibiByte("% .0f / % .0f")))
 	}
 	if b.bar == nil {

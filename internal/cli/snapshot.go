@@ -28,6 +28,7 @@ costs next to nothing.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.snapshotCreateVerb(), a.snapshotLsVerb(), a.snapshotInspectVerb(), a.snapshotVerifyVerb(), a.snapshotRmVerb())
+	cmd.AddCommand(a.snapshotExportVerb(), a.snapshotImportVerb(), a.snapshotPushVerb(), a.snapshotPullVerb())
 	return cmd
 }
 

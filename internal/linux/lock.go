@@ -30,6 +30,10 @@ func retry(f func() error) error {
 // removed meanwhile is never returned.
 func TryLock(path string) (*os.File, error) { return lock(path, unix.LOCK_EX|unix.LOCK_NB) }
 
+// TryLockShared is TryLock for a lock that any number of processes can have at once, but
+// not beside one who has it exclusively.
+func TryLockShared(path string) (*os.File, error) { return lock(path, unix.LOCK_SH|unix.LOCK_NB) }
+
 // Lock is TryLock, except that it waits for the lock. When ctx is cancelled it returns
 // ctx's error at once; the wait in the kernel ends by itself when the lock becomes free.
 func Lock(ctx context.Context, path string) (*os.File, error) {
@@ -116,4 +120,19 @@ func Locked(path string) (bool, error) {
 		return false, &os.PathError{Op: "flock", Path: path, Err: err}
 	}
 	return false, nil
+}
+
+// LockedShared is Locked for a lock taken with TryLockShared or TryLock.
+func LockedShared(path string) (bool, error) {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	f, err := TryLock(path)
+	if errors.Is(err, ErrLocked) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return false, f.Close()
 }

@@ -3,7 +3,6 @@ package snapshot
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -15,11 +14,7 @@ import (
 // moveLayers moves the layers here that the engine has made, and leaves links in the copy
 // and, if the data root is used again, there as well.
 func (d *draft) moveLayers(ctx context.Context) error {
-	if err := d.root.Mkdir(ownLayers, 0o711); err != nil {
-		return err
-	}
-	owner := int(d.src.IDs.First)
-	if err := d.root.Lchown(ownLayers, owner, owner); err != nil {
+	if err := d.makeLayersDir(); err != nil {
 		return err
 	}
 	found, err := entries(d.data, layersDir)
@@ -61,6 +56,15 @@ func (d *draft) moveLayers(ctx context.Context) error {
 	return d.keepBases()
 }
 
+// makeLayersDir makes the directory of the snapshot's own layers.
+func (d *draft) makeLayersDir() error {
+	if err := d.root.Mkdir(ownLayers, 0o711); err != nil {
+		return err
+	}
+	owner := int(d.src.IDs.First)
+	return d.root.Lchown(ownLayers, owner, owner)
+}
+
 func (d *draft) moveLayer(from, links, to *os.File, name string) error {
 	if err := unix.Renameat(int(from.Fd()), name, int(to.Fd()), name); err != nil {
 		return os.NewSyscallError("renameat", err)
@@ -87,13 +91,13 @@ func link(dir *os.File, name, target string, owner ids.Range) error {
 
 // keepBases notes which bases are needed still, and drops links to what is none.
 func (d *draft) keepBases() error {
-	needed, err := linked(d.root)
+	needed, err := neededBases(d.root)
 	if err != nil {
 		return err
 	}
 	delete(needed, d.manifest.ID)
 	for _, b := range d.src.Bases {
-		if needed[b.ID] != nil {
+		if needed[b.ID] {
 			d.manifest.Bases = append(d.manifest.Bases, b)
 			delete(needed, b.ID)
 		}
@@ -102,33 +106,4 @@ func (d *draft) keepBases() error {
 		return fmt.Errorf("%w: there are layers of %d snapshots that the engine was not forked from", ErrDamaged, len(needed))
 	}
 	return nil
-}
-
-// linked lists the layers that a snapshot's data has links to, by the id of their base and
-// then by name; root is the snapshot's directory.
-func linked(root *os.Root) (map[string]map[string]bool, error) {
-	dir := filepath.Join(dataDir, layersDir)
-	found, err := entries(root, dir)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]map[string]bool{}
-	for _, e := range found {
-		if e.Type()&fs.ModeSymlink == 0 {
-			continue
-		}
-		target, err := root.Readlink(filepath.Join(dir, e.Name()))
-		if err != nil {
-			return nil, err
-		}
-		id, name, ok := layers.ParseLink(target)
-		if !ok {
-			return nil, fmt.Errorf("layer %s is a link to %q, which berth did not make", e.Name(), target)
-		}
-		if out[id] == nil {
-			out[id] = map[string]bool{}
-		}
-		out[id][name] = true
-	}
-	return out, nil
 }

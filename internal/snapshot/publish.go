@@ -33,6 +33,10 @@ func (s *Store) publish(ctx context.Context, dir string, m *Manifest) error {
 		if err != nil {
 			return err
 		}
+		// A snapshot that is made of what others have may have lost one by now.
+		if _, err := s.Locate(m.Bases); err != nil {
+			return err
+		}
 		// A version is never used again: who has pinned it would get something else.
 		last, _ := os.ReadFile(filepath.Join(nameDir, lastFile))
 		m.Version, _ = strconv.Atoi(strings.TrimSpace(string(last)))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/berth-dev/berth/internal/snapshot/layers"
 	"github.com/berth-dev/berth/internal/state"
@@ -41,7 +42,7 @@ func (s *Store) Remove(ctx context.Context, ref Ref, users func(id string) []str
 func (s *Store) Tidy(ctx context.Context) error {
 	return s.lock(ctx, func() error {
 		names, err := os.ReadDir(s.dir())
-		errs := []error{err}
+		errs := []error{err, s.tidyDownloads(time.Now())}
 		for _, e := range names {
 			if !e.IsDir() || !state.NamePattern.MatchString(e.Name()) {
 				continue
@@ -85,6 +86,9 @@ func (s *Store) doomed(ctx context.Context, ref Ref, users func(id string) []str
 		}
 		if inUse := (&InUseError{m.Ref(), users(m.ID), builtOn(all, m.ID, doomed)}); len(inUse.Engines)+len(inUse.Snapshots) > 0 {
 			return nil, inUse
+		}
+		if reading, err := s.beingRead(m.Ref()); err != nil || reading {
+			return nil, errors.Join(err, fmt.Errorf("%w: %s is being exported or pushed; try again when that is over", ErrInUse, m.Ref()))
 		}
 	}
 	return doomed, nil

@@ -7,6 +7,9 @@
 //	                 data/           copied by a fork: databases, volumes, build caches in use
 //	                 data/…/blobs/   hard-linked: immutable, named by digest, owned by the host's root
 //	                 layers/<n>      shared as the driver can (package layers); data/ has links to them
+//	                 packed.json     what blobs they are elsewhere (package artifact), as far as is known
+//	                 readers         locked, shared, by those that send the snapshot elsewhere
+//	.blobs/<digest>                  downloads for snapshots that are being pulled
 //
 // Layers that came from the snapshot an engine was forked from stay there: such a snapshot
 // is a base of the new one and is not removed before it.
@@ -44,6 +47,9 @@ const (
 	lockFile     = "lock"
 	lastFile     = "last"
 	adoptFile    = "adopt.json"
+	packedFile   = "packed.json"
+	readersFile  = "readers"
+	downloadsDir = ".blobs"
 )
 
 // Store is the snapshots below one state directory. Any number of processes may use it.

@@ -33,6 +33,9 @@ type Packing struct {
 	IDs   ids.Range             // its owners; packed, they begin at 0
 	Marks string                // UserMarks or TrustedMarks
 	Skip  func(rel string) bool // leaves an entry out, and all below it; nil: nothing
+	// Undated leaves a directory's time of change out, which depends on entries that are
+	// left out; nil: of none.
+	Undated func(rel string) bool
 }
 
 // Pack writes what is in dir as a tar archive (pax(1) format) in depth-first order, sorted
@@ -61,6 +64,9 @@ func (p *packer) directory(dir *os.File, rel string) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
 		return &os.PathError{Op: "fstat", Path: rel, Err: err}
+	}
+	if p.Undated != nil && p.Undated(rel) {
+		st.Mtim = unix.Timespec{}
 	}
 	h := p.header(tar.TypeDir, rel+"/", &st)
 	if err := p.attributes(h, dir, rel); err != nil {

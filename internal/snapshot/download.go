@@ -1,0 +1,192 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/internal/linux"
+	"github.com/berth-dev/berth/internal/snapshot/artifact"
+)
+
+// Downloads are kept until the snapshot they are for exists, so that a pull that was cut off
+// goes on where it was. Those that nobody came back for are collected after a day.
+const (
+	downloadsLife = 24 * time.Hour
+	downloadTries = 6
+)
+
+func (s *Store) downloads() string { return filepath.Join(s.dir(), downloadsDir) }
+
+func (s *Store) download(d v1.Descriptor) string {
+	return filepath.Join(s.downloads(), d.Digest.Encoded())
+}
+
+// meter tells how far a transfer is, in bytes.
+type meter struct {
+	done, total atomic.Int64
+	tell        func(done, total int64)
+}
+
+func (m *meter) add(n int64) {
+	if done := m.done.Add(n); m.tell != nil {
+		m.tell(done, m.total.Load())
+	}
+}
+
+// fetchAll downloads blobs, several at once. What is there already, whole or in part, is
+// not moved again.
+func (s *Store) fetchAll(ctx context.Context, in *artifact.Incoming, blobs []v1.Descriptor, tell func(done, total int64)) error {
+	if err := os.MkdirAll(s.downloads(), 0o700); err != nil {
+		return err
+	}
+	m := &meter{tell: tell}
+	for _, d := range blobs {
+		m.total.Add(d.Size)
+	}
+	g, ctx := inParallel(ctx)
+	for _, d := range blobs {
+		g.Go(func() error {
+			if err := s.fetch(ctx, in, d, m); err != nil {
+				return fmt.Errorf("fetch blob %s: %w", d.Digest, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// fetch downloads one blob. The lock on its file makes two pulls take turns.
+func (s *Store) fetch(ctx context.Context, in *artifact.Incoming, d v1.Descriptor, m *meter) error {
+	f, err := linux.Lock(ctx, s.download(d))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	m.add(min(info.Size(), d.Size))
+	_, err = backoff.Retry(ctx, func() (struct{}, error) {
+		err := fetchRest(ctx, in, d, f, m)
+		if err != nil && !artifact.Passing(err) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithMaxTries(downloadTries))
+	return err
+}
+
+// fetchRest gets what the file does not have yet, and compares the whole with its digest.
+// A file that is not what it should be is emptied.
+func fetchRest(ctx context.Context, in *artifact.Incoming, d v1.Descriptor, f *os.File, m *meter) error {
+	at, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	if at < d.Size {
+		r, err := in.Open(ctx, d, at)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		if err := appendTo(f, io.LimitReader(r, d.Size-at), m); err != nil {
+			return err
+		}
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	err = artifact.Verify(f, d).Close()
+	if errors.Is(err, artifact.ErrDamaged) {
+		if info, statErr := f.Stat(); statErr == nil && info.Size() < d.Size {
+			return io.ErrUnexpectedEOF // the connection broke; the rest comes next
+		}
+		m.add(-d.Size)
+		return errors.Join(err, f.Truncate(0))
+	}
+	return err
+}
+
+func appendTo(f *os.File, r io.Reader, m *meter) error {
+	buf := make([]byte, 256<<10)
+	for {
+		n, err := r.Read(buf)
+		if _, err := f.Write(buf[:n]); err != nil {
+			return err
+		}
+		m.add(int64(n))
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// forget removes downloads that have served.
+func (s *Store) forget(blobs []v1.Descriptor) {
+	for _, d := range blobs {
+		if err := os.Remove(s.download(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.log.Warn("remove download", "error", err)
+		}
+	}
+}
+
+// tidyDownloads removes downloads that nobody came back for.
+func (s *Store) tidyDownloads(now time.Time) error {
+	found, err := os.ReadDir(s.downloads())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range found {
+		path := filepath.Join(s.downloads(), e.Name())
+		info, err := e.Info()
+		if err != nil || now.Sub(info.ModTime()) < downloadsLife {
+			continue
+		}
+		lock, err := linux.TryLock(path)
+		if err != nil {
+			continue // somebody is at it
+		}
+		errs = append(errs, os.Remove(path), lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Spool writes what comes once only to a file without a name, on the disk that snapshots
+// are on, and returns that.
+func (s *Store) Spool(r io.Reader) (*os.File, error) {
+	if err := os.MkdirAll(s.dir(), 0o711); err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(s.dir(), ".archive-")
+	if err != nil {
+		return nil, err
+	}
+	err = os.Remove(f.Name())
+	if err == nil {
+		_, err = io.Copy(f, r)
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("read the archive: %w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,243 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/berth-dev/berth/internal/linux"
+	"github.com/berth-dev/berth/internal/snapshot/artifact"
+)
+
+// Outgoing is a snapshot that can be sent elsewhere. Until Close, it and those that it
+// builds on are not removed.
+type Outgoing struct {
+	*artifact.Artifact
+	Ref   Ref
+	locks []*os.File
+}
+
+// Close lets the snapshot be removed again.
+func (o *Outgoing) Close() {
+	for _, l := range o.locks {
+		l.Close()
+	}
+}
+
+// Export puts a snapshot together for sending, with all the layers it builds on. The first
+// time it reads all of them, to learn their digests; what was exported, pushed or imported
+// before is known. Reading the parts is bounded by ctx.
+func (s *Store) Export(ctx context.Context, ref Ref) (*Outgoing, error) {
+	o, m, err := s.outgoing(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if o.Artifact, err = s.assemble(ctx, m); err != nil {
+		o.Close()
+		return nil, fmt.Errorf("pack snapshot %s: %w", m.Ref(), err)
+	}
+	return o, nil
+}
+
+// outgoing finds the snapshot and keeps it.
+func (s *Store) outgoing(ctx context.Context, ref Ref) (*Outgoing, *Manifest, error) {
+	o := &Outgoing{}
+	var m *Manifest
+	err := s.lock(ctx, func() (err error) {
+		if m, err = s.Find(ref); err != nil {
+			return err
+		}
+		o.Ref = m.Ref()
+		bases, err := s.Bases(m)
+		if err != nil {
+			return err
+		}
+		for _, b := range bases {
+			l, err := linux.TryLockShared(filepath.Join(filepath.Dir(b.Dir), readersFile))
+			if err != nil {
+				return fmt.Errorf("keep snapshot %s: %w", b.Snapshot, err)
+			}
+			o.locks = append(o.locks, l)
+		}
+		return nil
+	})
+	if err != nil {
+		o.Close()
+		return nil, nil, err
+	}
+	return o, m, nil
+}
+
+// beingRead reports whether the snapshot is on its way elsewhere.
+func (s *Store) beingRead(ref Ref) (bool, error) {
+	return linux.LockedShared(filepath.Join(s.versionDir(ref.Name, ref.Version), readersFile))
+}
+
+func (s *Store) assemble(ctx context.Context, m *Manifest) (*artifact.Artifact, error) {
+	data, err := s.describeData(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	parts := []artifact.Part{data.part(ctx, artifact.TypeData, s.dataPacker(m))}
+	c := artifact.Config{
+		Created: m.Created, Sources: m.Sources, Isolation: m.Isolation, Payload: m.Payload, Engine: m.Engine, Data: data.Tree,
+		Layers: []artifact.Tree{}, Blobs: []artifact.Blob{},
+	}
+	trees, err := s.describeLayers(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range trees {
+		c.Layers = append(c.Layers, l.Tree)
+		parts = append(parts, l.part(ctx, artifact.TypeLayer, l.packer))
+	}
+	blobs, err := s.blobParts(m)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range blobs {
+		c.Blobs = append(c.Blobs, artifact.Blob{Digest: b.Digest, Size: b.Size})
+	}
+	return artifact.New(c, append(parts, blobs...))
+}
+
+func (p packedTree) part(ctx context.Context, mediaType string, from packer) artifact.Part {
+	return artifact.Part{
+		Descriptor: v1.Descriptor{MediaType: mediaType, Digest: p.Blob, Size: p.Size},
+		Open:       func() (io.ReadCloser, error) { return from.open(ctx) },
+	}
+}
+
+func (s *Store) describeData(ctx context.Context, m *Manifest) (packedTree, error) {
+	known := readPacked(s.Dir(m))
+	if known.Data != nil {
+		return *known.Data, nil
+	}
+	data, err := s.dataPacker(m).describe(ctx)
+	if err != nil {
+		return data, err
+	}
+	known.Data = &data
+	return data, known.write(s.Dir(m))
+}
+
+// linkedLayer is a layer that a snapshot has a link to.
+type linkedLayer struct {
+	packedTree
+	packer packer
+	place  string // its name in the snapshot's data
+	name   string // and in its base
+	owner  *Manifest
+}
+
+// describeLayers finds out what blobs the layers are, of the snapshot and its bases.
+func (s *Store) describeLayers(ctx context.Context, m *Manifest) ([]linkedLayer, error) {
+	all, err := s.linkedLayers(m)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]packed{}
+	for _, l := range all {
+		if _, ok := known[l.packer.dir]; !ok {
+			known[l.packer.dir] = readPacked(l.packer.dir)
+		}
+	}
+	var mu sync.Mutex
+	found := map[string]bool{} // directories with something new to note
+	g, gctx := inParallel(ctx)
+	for i := range all {
+		l := &all[i]
+		mu.Lock()
+		noted, ok := known[l.packer.dir].Layers[l.name]
+		mu.Unlock()
+		if l.packedTree = noted; ok {
+			continue
+		}
+		g.Go(func() (err error) {
+			if l.packedTree, err = l.packer.describe(gctx); err != nil {
+				return fmt.Errorf("layer %s of %s: %w", l.name, l.owner.Ref(), err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			known[l.packer.dir].Layers[l.name], found[l.packer.dir] = l.packedTree, true
+			return nil
+		})
+	}
+	err = g.Wait()
+	for dir := range found {
+		err = errors.Join(err, known[dir].write(dir))
+	}
+	for i := range all {
+		all[i].Name = all[i].place
+	}
+	return all, err
+}
+
+func (s *Store) linkedLayers(m *Manifest) ([]linkedLayer, error) {
+	bases, err := s.Bases(m)
+	if err != nil {
+		return nil, err
+	}
+	owners := map[string]*Manifest{}
+	for _, b := range bases {
+		if owners[b.ID], err = s.find(b); err != nil {
+			return nil, err
+		}
+	}
+	root, err := os.OpenRoot(s.Dir(m))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	links, err := links(root)
+	if err != nil {
+		return nil, err
+	}
+	var out []linkedLayer
+	for _, l := range links {
+		owner := owners[l.base]
+		if owner == nil {
+			return nil, fmt.Errorf("%w: layer %s is of a snapshot that is not known", ErrDamaged, l.place)
+		}
+		out = append(out, linkedLayer{packer: s.layerPacker(owner, l.name), place: l.place, name: l.name, owner: owner})
+	}
+	slices.SortFunc(out, func(a, b linkedLayer) int { return layerNumber(a.place) - layerNumber(b.place) })
+	return out, nil
+}
+
+// blobParts lists the content store.
+func (s *Store) blobParts(m *Manifest) ([]artifact.Part, error) {
+	root, err := os.OpenRoot(s.Dir(m))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	found, err := entries(root, filepath.Join(dataDir, blobsDir))
+	if err != nil {
+		return nil, err
+	}
+	var out []artifact.Part
+	for _, e := range found {
+		info, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		d := digest.NewDigestFromEncoded(digest.SHA256, e.Name())
+		if err := d.Validate(); err != nil {
+			return nil, fmt.Errorf("%w: blob %s: %w", ErrDamaged, e.Name(), err)
+		}
+		out = append(out, artifact.Part{
+			Descriptor: v1.Descriptor{MediaType: artifact.TypeBlob, Digest: d, Size: info.Size()},
+			Open:       func() (io.ReadCloser, error) { return os.Open(filepath.Join(s.Dir(m), dataDir, blobsDir, e.Name())) },
+		})
+	}
+	return out, nil
+}

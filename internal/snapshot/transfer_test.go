@@ -1,0 +1,411 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/berth-dev/berth/internal/ids"
+	"github.com/berth-dev/berth/internal/snapshot/artifact"
+)
+
+var there = ids.Range{First: 900000, Size: 65536}
+
+// frozen makes a store with one snapshot, ci@1.
+func frozen(t *testing.T) (*Store, *Manifest) {
+	t.Helper()
+	s := testStore(t)
+	m, err := s.Freeze(t.Context(), "ci", []string{"test"}, Source{Data: dataRoot(t), IDs: own, Isolation: IsolationUserNS, Payload: "p"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, m
+}
+
+func export(t *testing.T, s *Store, refs ...Ref) *os.File {
+	t.Helper()
+	var all []artifact.Named
+	for _, ref := range refs {
+		out, err := s.Export(t.Context(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
+		all = append(all, artifact.Named{Name: out.Ref.String(), Artifact: out.Artifact})
+	}
+	f, err := os.Create(filepath.Join(t.TempDir(), "archive"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	if err := artifact.WriteArchive(t.Context(), f, all); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// forked makes a copy of a snapshot and describes what is in it.
+func forked(t *testing.T, s *Store, m *Manifest) map[string]string {
+	t.Helper()
+	dir := t.TempDir()
+	if _, err := s.Fork(t.Context(), m, Forking{Data: dir, IDs: own, Isolation: m.Isolation, Driver: "copy"}); err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		text := info.Mode().String()
+		if info.Mode().IsRegular() {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			text += " " + string(b)
+		}
+		out[strings.TrimPrefix(path, dir)] = text
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func drafts(t *testing.T, s *Store) []os.DirEntry {
+	t.Helper()
+	left, _ := os.ReadDir(filepath.Join(s.dir(), newDir))
+	return left
+}
+
+func TestExportAndImport(t *testing.T) {
+	s, m := frozen(t)
+	f := export(t, s, m.Ref())
+	other := testStore(t)
+	all, err := artifact.OpenArchive(t.Context(), f)
+	if err != nil || len(all) != 1 || all[0].Name != "ci@1" {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	got, err := other.Import(t.Context(), all[0], Importing{Name: "ci", IDs: there})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Verify(t.Context(), got); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(forked(t, s, m), forked(t, other, got)); diff != "" {
+		t.Errorf("a fork of what was imported differs: %s", diff)
+	}
+	if diff := cmp.Diff(m.Images, got.Images); diff != "" || got.Payload != "p" || got.IDs != there || !slices.Equal(got.Volumes, m.Volumes) {
+		t.Errorf("%+v: %s", got, diff)
+	}
+	// Once more: nothing of it takes place twice.
+	second, err := other.Import(t.Context(), all[0], Importing{Name: "ci", IDs: own})
+	if err != nil || second.Version != 2 || len(second.Layers) != 0 || len(second.Bases) != 1 {
+		t.Fatalf("%+v, %v", second, err)
+	}
+	if diff := cmp.Diff(forked(t, other, got), forked(t, other, second)); diff != "" {
+		t.Errorf("a fork that shares layers differs: %s", diff)
+	}
+	// And back: the same bytes, so nothing has to move.
+	again, err := other.Export(t.Context(), second.Ref())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	first, err := s.Export(t.Context(), m.Ref())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if again.Descriptor.Digest != first.Descriptor.Digest {
+		t.Errorf("what was imported packs to %s, and was %s", again.Descriptor.Digest, first.Descriptor.Digest)
+	}
+	nobody := func(string) []string { return nil }
+	if _, err := other.Remove(t.Context(), Ref{Name: "ci"}, nobody); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "exported") {
+		t.Errorf("a snapshot that is being exported was removed: %v", err)
+	}
+}
+
+// An archive that is not what its digests say, or says what cannot be, leaves nothing.
+func TestImportDamaged(t *testing.T) {
+	s, m := frozen(t)
+	f := export(t, s, m.Ref())
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for at := int64(0); at < info.Size(); at += 509 {
+		path := filepath.Join(t.TempDir(), "damaged")
+		b := slices.Clone(whole)
+		b[at] ^= 0x55
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := testStore(t)
+		err = func() error {
+			defer file.Close()
+			all, err := artifact.OpenArchive(t.Context(), file)
+			if err != nil {
+				return err
+			}
+			got, err := other.Import(t.Context(), all[0], Importing{Name: "ci", IDs: there})
+			if err == nil { // it was a byte that means nothing
+				return other.Verify(t.Context(), got)
+			}
+			if left, listErr := other.List(t.Context()); listErr != nil || len(left) > 0 {
+				t.Errorf("byte %d: %v is there, %v", at, left, listErr)
+			}
+			return err
+		}()
+		if err != nil {
+			refused++
+		}
+		if left := drafts(t, other); len(left) > 0 {
+			t.Errorf("byte %d: a draft is left", at)
+		}
+	}
+	if refused < 3 {
+		t.Errorf("only %d of the damaged archives were refused", refused)
+	}
+}
+
+// A layer made in one isolation is right in the other: its marks change their names.
+func TestImportConverts(t *testing.T) {
+	s, m := frozen(t)
+	all, err := artifact.OpenArchive(t.Context(), export(t, s, m.Ref()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Import(t.Context(), all[0], Importing{Name: "root", Isolation: IsolationRootful, IDs: ids.Range{Size: 1 << 31}})
+	if err != nil || got.Isolation != IsolationRootful || len(got.Layers) != 1 || len(got.Bases) != 0 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if err := got.Fits(IsolationRootful); err != nil {
+		t.Error(err)
+	}
+}
+
+func testRegistry(t *testing.T, wrap func(http.Handler) http.Handler) (artifact.Registry, name.Reference) {
+	t.Helper()
+	server := httptest.NewServer(wrap(registry.New(registry.Logger(log.New(io.Discard, "", 0)))))
+	t.Cleanup(server.Close)
+	r := artifact.Registry{Keychain: authn.NewMultiKeychain(), Transport: http.DefaultTransport}
+	ref, err := r.ParseReference(strings.TrimPrefix(server.URL, "http://") + "/ci/cache:main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, ref
+}
+
+// Only what the other side does not have moves, in both directions.
+func TestPushAndPull(t *testing.T) {
+	var up, down atomic.Int64
+	r, ref := testRegistry(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if req.Method == http.MethodPatch {
+				up.Add(1)
+			}
+			if req.Method == http.MethodGet && strings.Contains(req.URL.Path, "/blobs/") {
+				down.Add(1)
+			}
+			h.ServeHTTP(w, req)
+		})
+	})
+	s, m := frozen(t)
+	push := func(s *Store, ref name.Reference, m *Manifest) {
+		t.Helper()
+		out, err := s.Export(t.Context(), m.Ref())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
+		if err := r.Push(t.Context(), ref, out.Artifact); err != nil {
+			t.Fatal(err)
+		}
+	}
+	push(s, ref, m)
+	if n := up.Swap(0); n != 4 { // config, data, layer, blob
+		t.Errorf("%d blobs were pushed", n)
+	}
+	push(s, ref, m)
+	if n := up.Swap(0); n != 0 {
+		t.Errorf("%d blobs were pushed again", n)
+	}
+	other := testStore(t)
+	pull := func() *Manifest {
+		t.Helper()
+		in, err := r.Pull(t.Context(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := other.Import(t.Context(), in, Importing{Name: "ci", IDs: there})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	got := pull()
+	if n := down.Swap(0); n != 4 {
+		t.Errorf("%d blobs were pulled", n)
+	}
+	if diff := cmp.Diff(forked(t, s, m), forked(t, other, got)); diff != "" {
+		t.Errorf("a fork of what was pulled differs: %s", diff)
+	}
+	second := pull()
+	if n := down.Swap(0); n != 2 { // config and data
+		t.Errorf("%d blobs were pulled again", n)
+	}
+	if left, _ := os.ReadDir(other.downloads()); len(left) > 0 {
+		t.Errorf("downloads are left: %v", left)
+	}
+	push(other, ref, second)
+	if n := up.Swap(0); n != 0 {
+		t.Errorf("%d blobs of what was pulled were pushed back", n)
+	}
+	if _, err := r.Pull(t.Context(), ref.Context().Tag("none")); err == nil || !strings.Contains(err.Error(), "no such snapshot") {
+		t.Errorf("%v", err)
+	}
+}
+
+// cutter ends answers early.
+type cutter struct {
+	http.ResponseWriter
+	left int
+}
+
+func (c *cutter) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p[:min(len(p), c.left)])
+	if c.left -= n; err == nil && c.left == 0 {
+		c.ResponseWriter.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	return n, err
+}
+
+// A connection that breaks is made again, and what has come does not come twice.
+func TestPullResumes(t *testing.T) {
+	const cut = 200
+	var bytes, cuts atomic.Int64
+	broken := atomic.Bool{}
+	r, ref := testRegistry(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if broken.Load() && req.Method == http.MethodGet && strings.Contains(req.URL.Path, "/blobs/") && cuts.Add(1) <= 4 {
+				bytes.Add(cut)
+				w = &cutter{w, cut}
+			}
+			h.ServeHTTP(w, req)
+		})
+	})
+	s, m := frozen(t)
+	out, err := s.Export(t.Context(), m.Ref())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	if err := r.Push(t.Context(), ref, out.Artifact); err != nil {
+		t.Fatal(err)
+	}
+	in, err := r.Pull(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken.Store(true)
+	other := testStore(t)
+	// Cancelled in the middle, and then once more.
+	ctx, cancel := context.WithCancel(t.Context())
+	other.After = func(step string) error {
+		if step == "import-fetch" {
+			cancel()
+		}
+		return ctx.Err()
+	}
+	if _, err := other.Import(ctx, in, Importing{Name: "ci", IDs: there}); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if cuts.Load() < 4 {
+		t.Errorf("only %d answers were cut", cuts.Load())
+	}
+	if left := drafts(t, other); len(left) > 0 {
+		t.Errorf("a draft is left: %v", left)
+	}
+	if left, _ := other.List(t.Context()); len(left) > 0 {
+		t.Errorf("a snapshot is there: %v", left)
+	}
+	other.After = nil
+	cuts.Store(100) // cut no more
+	got, err := other.Import(t.Context(), in, Importing{Name: "ci", IDs: there})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cuts.Load() != 100 {
+		t.Errorf("%d blobs were moved twice", cuts.Load()-100)
+	}
+	if err := other.Verify(t.Context(), got); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whatever fails, at whatever step, leaves nothing.
+func TestImportFails(t *testing.T) {
+	s, m := frozen(t)
+	f := export(t, s, m.Ref())
+	for _, step := range []string{"fetch", "data", "layer", "layers", "blobs", "seal", "describe", "note"} {
+		other := testStore(t)
+		failed := fmt.Errorf("no more")
+		other.After = func(at string) error {
+			if at == "import-"+step {
+				return failed
+			}
+			return nil
+		}
+		all, err := artifact.OpenArchive(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := other.Import(t.Context(), all[0], Importing{Name: "ci", IDs: there}); !errors.Is(err, failed) {
+			t.Errorf("%s: %v", step, err)
+		}
+		if left := drafts(t, other); len(left) > 0 {
+			t.Errorf("%s: a draft is left", step)
+		}
+		if left, err := other.List(t.Context()); err != nil || len(left) > 0 {
+			t.Errorf("%s: %v, %v", step, left, err)
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
