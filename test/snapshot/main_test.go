@@ -54,6 +54,12 @@ func setUp() (err error) {
 	for _, name := range []string{"BERTH_STATE_DIR", "BERTH_RUN_DIR", "DOCKER_HOST", "SUDO_UID", "SUDO_GID", "SUDO_USER"} {
 		os.Unsetenv(name)
 	}
+	// The first start unpacks the payload, whose busybox the image is made of.
+	for _, args := range [][]string{{"run", "--", "true"}, {"snapshot", "create", "first", "--run", "true"}, {"snapshot", "rm", "first"}, {"gc"}} {
+		if out, err := exec.Command(berthProgram, args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("berth %s: %w\n%s", strings.Join(args, " "), err, out)
+		}
+	}
 	img, err := image.Build(image.Options{})
 	if err != nil {
 		return err
@@ -64,11 +70,6 @@ func setUp() (err error) {
 	}
 	if err := writeBuild(); err != nil {
 		return err
-	}
-	for _, args := range [][]string{{"run", "--", "true"}, {"snapshot", "create", "first", "--run", "true"}, {"snapshot", "rm", "first"}, {"gc"}} {
-		if out, err := exec.Command(berthProgram, args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("berth %s: %w\n%s", strings.Join(args, " "), err, out)
-		}
 	}
 	return os.MkdirAll("/run/mount", 0o755) // mount(8) makes it and leaves it
 }
