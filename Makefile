@@ -54,6 +54,7 @@ test-race: ## the unit tests once more, with the race detector
 
 test-deps:
 	@hack/deps.sh test
+	@cd test/builder/buildkit && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../../.cache/test/buildkit/ tool
 
 # One package after the other: they measure, fill file systems and count processes.
 test-integration: build test-deps ## tests with real engines (root)

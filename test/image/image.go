@@ -35,7 +35,11 @@ type Options struct {
 	User    string   // user of the default command; empty: root
 	Label   string   // value of the label "berth.test"; tells images apart
 	Probe   string   // path of a static program that becomes /probe; empty: none
-	Ballast int64    // bytes of incompressible data in a layer of its own
+	// Programs are static programs of this machine by their path in the image, without the
+	// first slash. Each is in a layer of its own.
+	Programs   map[string]string
+	Entrypoint []string
+	Ballast    int64 // bytes of incompressible data in a layer of its own
 }
 
 // Build makes the image: a layer each for busybox, for the applets' symlinks,
@@ -65,9 +69,10 @@ func config(img v1.Image, o Options) *v1.ConfigFile {
 	file.Created = v1.Time{Time: time.Unix(0, 0).UTC()}
 	file.Config.Env = append([]string{"PATH=/bin"}, o.Env...)
 	file.Config.Cmd = o.Cmd
-	if len(o.Cmd) == 0 {
+	if len(o.Cmd)+len(o.Entrypoint) == 0 {
 		file.Config.Cmd = []string{"cat", "/greeting"}
 	}
+	file.Config.Entrypoint = o.Entrypoint
 	file.Config.User = o.User
 	file.Config.Labels = map[string]string{"berth.test": o.Label}
 	return file

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -37,15 +39,24 @@ func Busybox() (string, error) {
 	if path, err := exec.LookPath("busybox"); err == nil {
 		return path, nil
 	}
+	path, err := Payload("busybox")
+	if err != nil {
+		err = errors.New("no static busybox found: set BERTH_TEST_BUSYBOX, or install busybox-static")
+	}
+	return path, err
+}
+
+// Payload finds a program of a payload that berth has extracted on this machine.
+func Payload(program string) (string, error) {
 	state := os.Getenv("BERTH_STATE_DIR")
 	if state == "" {
 		state = "/var/lib/berth"
 	}
-	found, _ := filepath.Glob(filepath.Join(state, "payload/*/rootfs/usr/bin/busybox"))
-	if len(found) > 0 {
-		return found[len(found)-1], nil
+	found, _ := filepath.Glob(filepath.Join(state, "payload/*/rootfs/usr/bin", program))
+	if len(found) == 0 {
+		return "", fmt.Errorf("no %s found in %s/payload: start an engine first", program, state)
 	}
-	return "", errors.New("no static busybox found: set BERTH_TEST_BUSYBOX, or install busybox-static")
+	return found[len(found)-1], nil
 }
 
 // entry is one file of a layer. Kind is a tar type flag; zero means a file.
@@ -72,12 +83,17 @@ func layers(o Options) ([]v1.Layer, error) {
 		return nil, fmt.Errorf("read the image's busybox: %w", err)
 	}
 	all := [][]entry{base(program), links(), userFiles(o.Label), doomed(), whiteout()}
+	programs := map[string]string{}
 	if o.Probe != "" {
-		data, err := os.ReadFile(o.Probe)
+		programs["probe"] = o.Probe
+	}
+	maps.Copy(programs, o.Programs)
+	for _, name := range slices.Sorted(maps.Keys(programs)) {
+		data, err := os.ReadFile(programs[name])
 		if err != nil {
-			return nil, fmt.Errorf("read the image's probe: %w", err)
+			return nil, fmt.Errorf("read the image's /%s: %w", name, err)
 		}
-		all = append(all, []entry{{name: "probe", mode: 0o755, data: data}})
+		all = append(all, []entry{{name: name, mode: 0o755, data: data}})
 	}
 	if o.Ballast > 0 {
 		data, err := io.ReadAll(noise(o.Ballast))

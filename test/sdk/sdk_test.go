@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/moby/client"
 
 	"github.com/berth-dev/berth"
@@ -92,6 +93,11 @@ func load(t *testing.T, e *berth.Engine, ref string, o image.Options) berth.Imag
 	if err != nil {
 		t.Fatal(err)
 	}
+	return loadImage(t, e, ref, img)
+}
+
+func loadImage(t *testing.T, e *berth.Engine, ref string, img v1.Image) berth.Image {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "image.tar")
 	if err := image.SaveTar(path, ref, img); err != nil {
 		t.Fatal(err)
