@@ -55,19 +55,27 @@ func registryAuth(ctx context.Context, keychain authn.Keychain, ref reference.Na
 	}
 	auth, err := authn.Resolve(ctx, keychain, resource{reg, ref})
 	if err != nil {
-		return "", fmt.Errorf("credentials for %s: %w", reg, err)
+		return "", noCredentials(ctx, reg, err)
 	}
 	if auth == authn.Anonymous {
 		return "", nil
 	}
 	c, err := authn.Authorization(ctx, auth)
 	if err != nil {
-		return "", fmt.Errorf("credentials for %s: %w", reg, err)
+		return "", noCredentials(ctx, reg, err)
 	}
 	return authconfig.Encode(registry.AuthConfig{
 		Username: c.Username, Password: c.Password, Auth: c.Auth,
 		IdentityToken: c.IdentityToken, RegistryToken: c.RegistryToken, ServerAddress: reg.RegistryStr(),
 	})
+}
+
+// noCredentials says that a keychain or a credential helper has failed.
+func noCredentials(ctx context.Context, reg name.Registry, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	return &Error{Op: "look up credentials for", Subject: reg.RegistryStr(), Kind: ErrUnauthorized, Reason: err.Error() + "; mend the credential helper, or use berth.WithCredentials", Err: err}
 }
 
 // resource is what credentials are looked up for: the repository's, else the registry's.

@@ -24,7 +24,7 @@ func main() {
 	flag.StringVar(&b.program, "berth", or(os.Getenv("BERTH"), "../bin/berth"), "the berth program (also $BERTH)")
 	flag.IntVar(&b.runs, "n", 10, "runs of each short measurement")
 	flag.BoolVar(&b.quick, "quick", false, "leave out what takes long: docker:dind, 2 GB of data, fifty engines")
-	only := flag.String("only", "", "one section alone: start, dind, teardown, run, many, memory, work, size, list")
+	only := flag.String("only", "", "one section alone: start, dind, teardown, run, many, memory, work, size, list, sdk")
 	asJSON := flag.Bool("json", false, "print one JSON object a figure")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -71,6 +71,7 @@ func (b *bench) all(ctx context.Context, only string) error {
 		{"work", "berth's own work before the runtime", false, b.ownWork},
 		{"size", "size of the program", false, b.size},
 		{"list", "berth ls with fifty engines", true, b.list},
+		{"sdk", "package berth against the command, docker pull and the plain client", false, b.sdk},
 	} {
 		if only != "" && only != section.name || only == "" && b.quick && section.long {
 			continue

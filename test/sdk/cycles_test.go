@@ -7,14 +7,11 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/moby/moby/client"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
@@ -162,78 +159,6 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// TestFigures compares with the docker CLI and the plain client, in one run.
-func TestFigures(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes its time")
-	}
-	r, opts := serve(t, registry.Options{Handler: newFaulty()})
-	ref := push(t, r, "big:1", image.Options{Ballast: 200 << 20}, nil)
-	e := start(t, opts...)
-	docker := bundledDocker(t)
-	var sdk, cli []time.Duration
-	own := func() error { _, err := e.Pull(t.Context(), ref); return err }
-	dockers := func() error {
-		cmd := exec.Command(docker, "pull", "-q", ref)
-		cmd.Env = append(os.Environ(), e.Env()...)
-		return cmd.Run()
-	}
-	for i := range 4 { // each is first in its turn
-		if i%2 == 0 {
-			sdk = append(sdk, timed(t, own))
-			clean(t, e)
-		}
-		cli = append(cli, timed(t, dockers))
-		clean(t, e)
-		if i%2 == 1 {
-			sdk = append(sdk, timed(t, own))
-			clean(t, e)
-		}
-	}
-	ratio := float64(median(sdk)) / float64(median(cli))
-	t.Logf("pull of 200 MB: berth %v, docker %v: %.2f times", sdk, cli, ratio)
-	if ratio > 1.3 { // 1.05 is the aim; a loaded machine needs room
-		t.Errorf("Pull took %.2f times as long as docker pull", ratio)
-	}
-	img := load(t, e, "sdk.test/busy:1", image.Options{})
-	var wrapped, plain []time.Duration
-	for range 200 {
-		wrapped = append(wrapped, timed(t, func() error { _, err := e.Image(t.Context(), img.ID); return err }))
-		plain = append(plain, timed(t, func() error { _, err := e.Client().ImageInspect(t.Context(), img.ID); return err }))
-	}
-	t.Logf("an API call: berth %s, plain client %s", median(wrapped), median(plain))
-	if median(wrapped) > median(plain)+time.Millisecond {
-		t.Error("the SDK adds more than a millisecond to a call")
-	}
-	if _, err := e.Client().Ping(t.Context(), client.PingOptions{}); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestStartIsAsFastAsTheCommand compares with `berth run -- true`, which starts and ends an
-// engine as well.
-func TestStartIsAsFastAsTheCommand(t *testing.T) {
-	start(t).Close(t.Context()) // skips, and unpacks the payload
-	var sdk, cli []time.Duration
-	for range 7 {
-		sdk = append(sdk, timed(t, func() error {
-			e, err := berth.Start(t.Context())
-			if err != nil {
-				return err
-			}
-			return e.Close(t.Context())
-		}))
-		cli = append(cli, timed(t, func() error {
-			return exec.Command(os.Getenv(berth.EnvBinary), "run", "--no-share-cwd", "--", "true").Run()
-		}))
-	}
-	t.Logf("start and end: package berth %v, berth run %v", sdk, cli)
-	// The fastest of each, for others may use the machine; 10 ms more is the aim.
-	if slices.Min(sdk) > slices.Min(cli)+50*time.Millisecond {
-		t.Error("Start is slower than the command")
-	}
-}
-
 func bundledDocker(t *testing.T) string {
 	t.Helper()
 	found, _ := filepath.Glob("/var/lib/berth/payload/*/host/bin/docker")
@@ -241,18 +166,4 @@ func bundledDocker(t *testing.T) string {
 		t.Skip("no bundled docker CLI")
 	}
 	return found[len(found)-1]
-}
-
-func timed(t *testing.T, f func() error) time.Duration {
-	t.Helper()
-	begin := time.Now()
-	if err := f(); err != nil {
-		t.Fatal(err)
-	}
-	return time.Since(begin)
-}
-
-func median(d []time.Duration) time.Duration {
-	d = slices.Sorted(slices.Values(d))
-	return d[len(d)/2]
 }

@@ -122,6 +122,56 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+func authority(t *testing.T, r *registry.Registry) []byte {
+	t.Helper()
+	pem, err := os.ReadFile(r.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem
+}
+
+// TestOtherCredentials are a credential helper of the Docker configuration, and a keychain.
+func TestOtherCredentials(t *testing.T) {
+	r, opts := serve(t, registry.Options{User: "me", Password: "secret"})
+	ref := push(t, r, "private:1", image.Options{}, &authn.Basic{Username: "me", Password: "secret"})
+	e := start(t, opts...)
+	dir := t.TempDir()
+	write(t, dir, "config.json", `{"credHelpers":{"`+r.Address()+`":"sdk-test"}}`)
+	write(t, dir, "docker-credential-sdk-test", "#!/bin/sh\nread host\n"+
+		"test \"$1 $host\" = \"get "+r.Address()+"\" || { echo credentials not found in native keychain; exit 1; }\n"+
+		`echo '{"Username":"me","Secret":"secret"}'`+"\n")
+	if err := os.Chmod(filepath.Join(dir, "docker-credential-sdk-test"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DOCKER_CONFIG", dir)
+	if _, err := e.Pull(t.Context(), ref); !errors.Is(err, berth.ErrUnauthorized) {
+		t.Errorf("with a helper that is not on PATH: %v", err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	if _, err := e.Pull(t.Context(), ref); err != nil {
+		t.Errorf("with a credential helper: %v", err)
+	}
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	clean(t, e)
+	if _, err := e.Pull(t.Context(), ref, berth.WithKeychain(keys{r.Address(): {Username: "me", Password: "secret"}})); err != nil {
+		t.Errorf("with a keychain: %v", err)
+	}
+	if _, err := e.Pull(t.Context(), ref, berth.WithKeychain(keys{})); !errors.Is(err, berth.ErrUnauthorized) {
+		t.Errorf("with an empty keychain: %v", err)
+	}
+}
+
+// keys are credentials by registry.
+type keys map[string]authn.AuthConfig
+
+func (k keys) Resolve(r authn.Resource) (authn.Authenticator, error) {
+	if auth, ok := k[r.RegistryStr()]; ok {
+		return authn.FromConfig(auth), nil
+	}
+	return authn.Anonymous, nil
+}
+
 func dockerConfig(t *testing.T, host, user, password string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -139,7 +189,9 @@ func TestWhatCanGoWrong(t *testing.T) {
 	f := newFaulty()
 	r, opts := serve(t, registry.Options{Handler: f})
 	strange, _ := serve(t, registry.Options{Host: "strange.berth.test"})
-	opts = append(opts, berth.WithHost(strange.Host, "host-gateway"))
+	wrong, _ := serve(t, registry.Options{Host: "wrong.berth.test"})
+	opts = append(opts, berth.WithHost(strange.Host, "host-gateway"), berth.WithHost(wrong.Host, "host-gateway"),
+		berth.WithRegistryCA(wrong.Address(), authority(t, strange)))
 	e := start(t, opts...)
 	quick := []berth.TransferOption{berth.WithTries(1), berth.WithStallTimeout(2 * time.Second)}
 	for _, test := range []struct {
@@ -156,6 +208,7 @@ func TestWhatCanGoWrong(t *testing.T) {
 		{"bad platform", "", nil, append(quick, berth.WithPlatform("linux")), berth.ErrInvalid},
 		{"other platform", "", nil, append(quick, berth.WithPlatform("linux/s390x")), berth.ErrNoPlatform},
 		{"unknown authority", strange.Address() + "/app:1", nil, quick, berth.ErrUntrusted},
+		{"wrong authority", wrong.Address() + "/app:1", nil, quick, berth.ErrUntrusted},
 		{"nobody there", "127.0.0.1:1/app:1", nil, quick, berth.ErrUnavailable},
 		{"no such host", "nowhere.berth.test/app:1", nil, quick, berth.ErrUnavailable},
 		{"manifest 500", "", status(500, -1, "manifests"), quick, berth.ErrUnavailable},

@@ -17,8 +17,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/moby/client"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth"
+	"github.com/berth-dev/berth/test/deadline"
 	"github.com/berth-dev/berth/test/image"
 	"github.com/berth-dev/berth/test/leak"
 	"github.com/berth-dev/berth/test/registry"
@@ -247,8 +249,9 @@ func TestCancelledStart(t *testing.T) {
 	}
 }
 
-// TestEngineDiesWithItsProgram kills a program that has an engine.
+// TestEngineDiesWithItsProgram kills a program that has an engine with a container in it.
 func TestEngineDiesWithItsProgram(t *testing.T) {
+	guard(t)
 	program := filepath.Join(t.TempDir(), "program")
 	if out, err := exec.Command("go", "build", "-o", program, "./testdata/holder").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -271,19 +274,41 @@ func TestEngineDiesWithItsProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close(context.Background())
+	img := load(t, e, "sdk.test/busy:1", image.Options{})
+	if _, err := e.Run(context.Background(), img.ID, []string{"sleep", "1000"}); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(e.Info().Socket)
+	lock, err := os.Open(filepath.Join(dir, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	deadline := time.Now().Add(20 * time.Second)
+	// Its berth process lets go of the lock when nothing of the engine is left.
+	free := make(chan error, 1)
+	go func() { free <- flock(lock) }()
+	select {
+	case err := <-free:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(deadline.Scaled(time.Minute)):
+		t.Fatalf("engine %s outlives its program", line)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the engine's directory is still there: %v", err)
+	}
+}
+
+func flock(f *os.File) error {
 	for {
-		if _, err := os.Stat(filepath.Dir(e.Info().Socket)); errors.Is(err, os.ErrNotExist) {
-			return
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != unix.EINTR {
+			return err
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("engine %s outlives its program", line)
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }
 
