@@ -28,6 +28,9 @@ func Main(args []string) int {
 	if filepath.Base(args[0]) == ProxyName {
 		return proxy(args)
 	}
+	if filepath.Base(args[0]) == RuntimeName {
+		return ociRuntime(args)
+	}
 	if len(args) > 2 && args[1] == daemonVerb {
 		return execDaemon(args[2:])
 	}
