@@ -3,7 +3,9 @@ package boot
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -18,6 +20,7 @@ type plan struct {
 	isolation  Isolation
 	mirror     string // URL of a mirror for all registries
 	ca         string // file with authorities to trust besides the usual ones
+	pids       int64  // most processes in the engine; 0 for no limit
 	wantTLS    *bool  // --tls or --tlsverify given
 	verify     bool
 	caFile     string
@@ -36,7 +39,7 @@ var taken = map[string]bool{
 	"host": true, "group": true, "data-root": true, "config-file": true,
 	"tls": false, "tlsverify": false, "tlscacert": true, "tlscert": true, "tlskey": true,
 	"pidfile": true, "exec-root": true, "containerd": true,
-	"isolation": true, "mirror": true, "ca": true, // berth's own
+	"isolation": true, "mirror": true, "ca": true, "pids": true, // berth's own
 }
 
 // short names of flags (dockerd --help).
@@ -121,6 +124,12 @@ func (p *plan) set(name, value string) error {
 		p.mirror = value
 	case "ca":
 		p.ca = value
+	case "pids":
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || n < 0 {
+			return fmt.Errorf("--pids %s: give a number of processes, or 0 for any number", value)
+		}
+		p.pids = n
 	case "tls", "tlsverify":
 		on := value == "" || value == "true" || value == "1"
 		p.wantTLS = &on
@@ -170,14 +179,15 @@ func (p *plan) addHosts(hosts []string) {
 	}
 }
 
-// plain reports whether the API is served over TCP without TLS.
+// plain reports whether the API is served over TCP without TLS, and to others than those who
+// share the container's network.
 func (p *plan) plain() bool {
-	for _, h := range p.hosts {
-		if strings.HasPrefix(h, "tcp://") && p.tls == nil {
-			return true
-		}
-	}
-	return false
+	return p.tls == nil && slices.ContainsFunc(p.hosts, func(h string) bool {
+		address, ok := strings.CutPrefix(h, "tcp://")
+		host, _, err := net.SplitHostPort(address)
+		ip := net.ParseIP(host)
+		return ok && (err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()))
+	})
 }
 
 func environ(list []string) map[string]string {

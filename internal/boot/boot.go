@@ -29,6 +29,8 @@ type Config struct {
 	Environ []string
 	Out     *os.File // the container's log
 	Log     *slog.Logger
+
+	ready func() // called when the engine is ready, if it is set
 }
 
 const (
@@ -56,10 +58,16 @@ func Run(ctx context.Context, c Config) (int, error) {
 	}
 	if os.Getpid() == 1 {
 		// Somebody has to look after orphans, and this program has children of its own to wait for.
-		err := unix.Exec(reaper, append([]string{"docker-init", "--", self, "init"}, c.Args...), c.Environ)
-		return 125, fmt.Errorf("start %s: %w", reaper, err)
+		return 125, reaped(append([]string{"init"}, c.Args...), c.Environ)
 	}
 	return serve(ctx, c, p, env)
+}
+
+// reaped has this program run below one that looks after orphans. It returns only when that
+// cannot be.
+func reaped(args, env []string) error {
+	err := unix.Exec(reaper, append([]string{"docker-init", "--", self}, args...), env)
+	return fmt.Errorf("start %s: %w", reaper, err)
 }
 
 // serve starts an engine and stays with it.
@@ -100,7 +108,10 @@ func serve(ctx context.Context, c Config, p *plan, env map[string]string) (int, 
 	if err := loadImages(ctx, e.socket(), imagesDir, say); err != nil {
 		say("%v", err)
 	}
-	health.ready()
+	health.ready(e.socket())
+	if c.ready != nil {
+		c.ready()
+	}
 	return e.wait(ctx)
 }
 

@@ -41,12 +41,17 @@ func choose(asked Isolation) (Isolation, string, error) {
 	switch {
 	case asked == None || asked == Auto && nested != "":
 		if list := missing.forHere(); len(list) > 0 {
+			if inPod() {
+				return "", "", fmt.Errorf("this pod may not run an engine; the container needs %s (or privileged: true, which this image uses to give up the privileges); see `berth kube --help`", strings.Join(missing.forPod(), ", "))
+			}
 			return "", "", fmt.Errorf("this container may not run an engine; add to docker run: %s (or --privileged, which this image uses to give up the privileges)", strings.Join(list, " "))
 		}
 		if asked == None {
 			return None, "asked for", nil
 		}
 		return None, "dockerd runs in the container's own namespaces: " + nested, nil
+	case nested != "" && inPod():
+		return "", "", fmt.Errorf("--isolation %s needs securityContext: {privileged: true} in a pod of the node's user namespace: %s", asked, nested)
 	case nested != "":
 		return "", "", fmt.Errorf("--isolation %s needs docker run --privileged: %s", asked, nested)
 	case asked == Auto:

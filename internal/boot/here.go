@@ -33,13 +33,14 @@ func (s *starter) startHere(ctx context.Context) (started, error) {
 	if err := checkData(s.plan.dataRoot); err != nil {
 		return nil, err
 	}
-	if _, err := cgroup.Nest(); err != nil {
+	parent, err := s.ownCgroup()
+	if err != nil {
 		return nil, err
 	}
 	if err := forward(); err != nil {
 		return nil, err
 	}
-	args, env, err := s.hereArgs()
+	args, env, err := s.hereArgs(parent)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +51,7 @@ func (s *starter) startHere(ctx context.Context) (started, error) {
 	}
 	// Init's verb sets what only the process itself can know: LISTEN_PID.
 	h := &here{path: s.listeners.unix, exited: make(chan struct{})}
-	h.cmd = exec.Command("/usr/sbin/berth-init", append([]string{"daemon", dockerd}, args...)...)
+	h.cmd = exec.Command(initProgram, append([]string{"daemon", dockerd}, args...)...)
 	h.cmd.Env = append(env, "NOTIFY_SOCKET="+notify, fmt.Sprintf("LISTEN_FDS=%d", len(s.listeners.files)))
 	h.cmd.ExtraFiles = s.listeners.files
 	h.cmd.Stdout, h.cmd.Stderr = s.Out, s.Out
@@ -81,7 +82,7 @@ func forward() error {
 }
 
 // hereArgs are dockerd's arguments and environment.
-func (s *starter) hereArgs() (args, env []string, err error) {
+func (s *starter) hereArgs(parent string) (args, env []string, err error) {
 	p := s.plan
 	files, err := s.files()
 	if err != nil {
@@ -99,20 +100,68 @@ func (s *starter) hereArgs() (args, env []string, err error) {
 		}
 	}
 	config := filepath.Join(runtimeDir, "daemon.json")
-	if err := os.WriteFile(config, s.hereConfig(), 0o600); err != nil {
+	if err := os.WriteFile(config, s.hereConfig(parent), 0o600); err != nil {
 		return nil, nil, err
 	}
 	args = append(args, "--config-file="+config, "--data-root="+p.dataRoot)
 	args = append(append(args, p.args...), p.tlsArgs(tlsDir)...)
-	env = append(s.daemonEnv(), "PATH=/usr/bin:/usr/sbin", "HOME=/root")
+	path := "PATH=/usr/bin:/usr/sbin"
+	if !writableSysfs() {
+		// Containers that ask for a writable sysfs have to be given another.
+		if err := os.MkdirAll(programsDir, 0o755); err != nil {
+			return nil, nil, err
+		}
+		if err := os.Symlink(initProgram, filepath.Join(programsDir, pid1.RuntimeName)); err != nil {
+			return nil, nil, err
+		}
+		path = "PATH=" + programsDir + ":/usr/bin:/usr/sbin"
+	}
+	env = append(s.daemonEnv(), path, "HOME=/root")
 	return args, env, nil
 }
 
+const (
+	initProgram = "/usr/sbin/berth-init"
+	programsDir = runtimeDir + "/bin" // before the others on dockerd's PATH
+)
+
+// writableSysfs tries whether a sysfs can be mounted that can be written to. Where /sys is
+// read-only and this is a user namespace, none can (mount_namespaces(7), "Restrictions on
+// mount namespaces").
+func writableSysfs() bool {
+	dir := filepath.Join(runtimeDir, "sysfs")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return true
+	}
+	defer os.Remove(dir)
+	if err := unix.Mount("sysfs", dir, "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return false
+	}
+	return unix.Unmount(dir, unix.MNT_DETACH) == nil
+}
+
+// ownCgroup makes room for the containers' control groups below this container's own, and
+// returns the group that they are to be in; empty for dockerd's choice.
+func (s *starter) ownCgroup() (string, error) {
+	own, err := cgroup.Nest()
+	if err != nil || own == "" && s.plan.pids == 0 {
+		return "", err
+	}
+	parent := own + "/docker"
+	if s.plan.pids > 0 {
+		return parent, cgroup.LimitPIDs(parent, s.plan.pids)
+	}
+	return parent, nil
+}
+
 // hereConfig is daemon.json: what suits a container, the user's over it.
-func (s *starter) hereConfig() []byte {
+func (s *starter) hereConfig(parent string) []byte {
 	c := map[string]any{
 		"hosts": []string{"fd://"}, "storage-driver": "overlayfs", "firewall-backend": "nftables",
 		"exec-opts": []string{"native.cgroupdriver=cgroupfs"},
+	}
+	if parent != "" {
+		c["cgroup-parent"] = parent
 	}
 	if s.env["DOCKER_IPTABLES_LEGACY"] != "" {
 		c["firewall-backend"] = "iptables"

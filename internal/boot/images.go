@@ -23,10 +23,7 @@ func loadImages(ctx context.Context, socket, dir string, say func(string, ...any
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
-	}}}
+	client := apiClient(socket)
 	defer client.CloseIdleConnections()
 	var errs []error
 	for _, a := range archives {
@@ -40,6 +37,33 @@ func loadImages(ctx context.Context, socket, dir string, say func(string, ...any
 		say("loaded %s", a)
 	}
 	return errors.Join(errs...)
+}
+
+// apiClient speaks the Docker API on a socket.
+func apiClient(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}}}
+}
+
+// ping asks an engine whether it answers, which takes no lock of dockerd's.
+func ping(ctx context.Context, socket string) error {
+	client := apiClient(socket)
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/_ping", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return nil
 }
 
 func load(ctx context.Context, client *http.Client, archive string) error {

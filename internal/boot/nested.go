@@ -13,6 +13,7 @@ import (
 	"github.com/berth-dev/berth/internal/cgroup"
 	"github.com/berth-dev/berth/internal/doctor"
 	"github.com/berth-dev/berth/internal/engine"
+	"github.com/berth-dev/berth/internal/network/resolvconf"
 	"github.com/berth-dev/berth/internal/pid1"
 	"github.com/berth-dev/berth/internal/state"
 )
@@ -48,6 +49,7 @@ func (s *starter) startNested(ctx context.Context, isolation Isolation) (started
 	}
 	e, err := m.Start(ctx, engine.Spec{
 		Name: "docker", Isolation: engine.Isolation(isolation), DaemonConfig: s.plan.config,
+		Limits:  engine.Limits{PIDs: s.plan.pids},
 		Network: engine.Network{Hosts: hostsEntries("/etc/hosts")},
 	})
 	if err != nil {
@@ -74,6 +76,9 @@ func (s *starter) nest() (*engine.Nest, error) {
 		Data: p.dataRoot, IDMapped: doctor.TryIDMap(p.dataRoot) == nil,
 		Listeners: s.listeners.files, CgroupParent: parent, Console: s.Out,
 		Args: p.args, Env: s.daemonEnv(), Without: append(slices.Collect(maps.Keys(p.given)), "log-level"),
+	}
+	if n.Resolv, err = resolvconf.Rest(resolvconf.Path); err != nil {
+		return nil, err
 	}
 	if n.Volumes, err = volumes(p.dataRoot, s.env["DOCKER_TLS_CERTDIR"]); err != nil {
 		return nil, err

@@ -20,7 +20,8 @@ DOCKER_HOST set. Besides dockerd's flags there are
 
   --isolation userns|rootful|none   how far the engine is kept from the container
   --mirror URL                      ask this mirror for the images of all registries
-  --ca FILE                         trust these authorities, besides the usual ones`,
+  --ca FILE                         trust these authorities, besides the usual ones
+  --pids N                          most processes of the engine's containers`,
 		Example: `  docker run --privileged -d --name dockerd berth:latest --registry-mirror=https://mirror.example
   berth init --registry-mirror=https://mirror.example    # what runs in that container`,
 		DisableFlagParsing: true,
@@ -37,14 +38,18 @@ DOCKER_HOST set. Besides dockerd's flags there are
 	}
 }
 
-// healthVerb is the image's HEALTHCHECK.
+// healthVerb is the image's HEALTHCHECK, and what a pod's probes run.
 func (a *app) healthVerb() *cobra.Command {
 	return &cobra.Command{
-		Use:    image.HealthVerb,
-		Short:  "Wait until this container's engine is ready (used by the image's HEALTHCHECK)",
-		Hidden: true,
-		Args:   atMost(0),
-		RunE:   func(cmd *cobra.Command, _ []string) error { return boot.Health(cmd.Context()) },
+		Use:     image.HealthVerb,
+		Aliases: []string{"_health"}, // of images that are about
+		Short:   "Wait until the engine of this container can be used",
+		Long: `In a container of berth's image: wait until the engine can be used, and then ask it whether it
+answers. The exit status is 0 when it does. It is what the image's HEALTHCHECK and the probes
+of a pod run.`,
+		Example: "  kubectl exec build-x7k2p -c engine -- berth health",
+		Args:    atMost(0),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return boot.Health(cmd.Context()) },
 	}
 }
 

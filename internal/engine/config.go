@@ -68,7 +68,7 @@ func (l *launch) startMessage() (*pid1.Start, error) {
 	}
 	resolv := "# no name server: the engine has no network\n"
 	if l.info.Net.Resolver.IsValid() {
-		resolv = fmt.Sprintf("nameserver %s\n", l.info.Net.Resolver)
+		resolv = fmt.Sprintf("nameserver %s\n", l.info.Net.Resolver) + l.m.nest.resolv()
 	}
 	files := []pid1.File{
 		{Path: "/etc/passwd", Mode: 0o644, Data: "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"},

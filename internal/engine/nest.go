@@ -33,6 +33,9 @@ type Nest struct {
 	Ports string
 	// CgroupParent is the group below which the engine's is, as in the container's mounts.
 	CgroupParent string
+	// Resolv are lines for the engine's resolv.conf besides its name server: the container's
+	// search list and options, with which short names of a cluster are found.
+	Resolv string
 	// Console is where the engine's log goes.
 	Console *os.File
 
@@ -61,6 +64,13 @@ func (n *Nest) cgroupParent() string {
 		return ""
 	}
 	return n.CgroupParent
+}
+
+func (n *Nest) resolv() string {
+	if n == nil {
+		return ""
+	}
+	return n.Resolv
 }
 
 func (n *Nest) console() *os.File {

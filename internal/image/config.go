@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// HealthVerb is the hidden verb that the image's HEALTHCHECK runs.
-const HealthVerb = "_health"
+// HealthVerb is the verb that the image's HEALTHCHECK runs.
+const HealthVerb = "health"
 
 // assemble puts the layers together with what `docker run` needs to know.
 func assemble(o Options, layers *layerSet) (v1.Image, error) {

@@ -1,5 +1,5 @@
-// Package resolvconf reads the name servers out of a resolv.conf (resolv.conf(5)). Search
-// domains and options are the business of whoever asks, so they are not read.
+// Package resolvconf reads the name servers out of a resolv.conf (resolv.conf(5)), and, for
+// those who resolve names in its owner's stead, the search list and options.
 package resolvconf
 
 import (
@@ -21,9 +21,33 @@ var ErrTooBig = errors.New("resolv.conf is larger than 1 MiB: point it at a real
 // Read returns the name servers of the file at path, in order. A file without one, and a
 // file that does not exist, mean the server on this host, as resolv.conf(5) says.
 func Read(path string) ([]netip.Addr, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(data), nil
+}
+
+// Rest returns the lines of the file at path that say how names are looked up: search and
+// options. A file that does not exist has none.
+func Rest(path string) (string, error) {
+	data, err := read(path)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(data)) {
+		if fields := strings.Fields(line); len(fields) > 1 && (fields[0] == "search" || fields[0] == "options") {
+			b.WriteString(strings.Join(fields, " ") + "\n")
+		}
+	}
+	return b.String(), nil
+}
+
+func read(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return Parse(nil), nil
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
@@ -31,11 +55,7 @@ func Read(path string) ([]netip.Addr, error) {
 	if info.Size() > maxSize {
 		return nil, ErrTooBig
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return Parse(data), nil
+	return os.ReadFile(path)
 }
 
 // Parse returns the name servers in data, in order and each once; lines that are not

@@ -66,3 +66,17 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestRest(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := os.WriteFile(path, []byte("nameserver 10.96.0.10\nsearch  ci.svc.cluster.local\tsvc.cluster.local\n# search x\noptions ndots:5\nsearch\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Rest(path)
+	if want := "search ci.svc.cluster.local svc.cluster.local\noptions ndots:5\n"; got != want || err != nil {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+	if got, err := Rest(path + ".none"); got != "" || err != nil {
+		t.Errorf("a file that is not there: %q, %v", got, err)
+	}
+}

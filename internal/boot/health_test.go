@@ -1,0 +1,65 @@
+package boot
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// api answers /_ping with a status on a socket.
+func api(t *testing.T, status int) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "docker.sock")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })}
+	go s.Serve(ln)
+	t.Cleanup(func() { s.Close() })
+	return path
+}
+
+func TestHealthAsksTheEngine(t *testing.T) {
+	for status, want := range map[int]string{200: "", 500: "does not answer: 500"} {
+		path := filepath.Join(t.TempDir(), "health.sock")
+		h, err := newHealth(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer := make(chan error)
+		go func() { answer <- askHealth(t.Context(), path) }()
+		h.ready(api(t, status)) // the one above has waited, or comes now
+		err = <-answer
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("status %d: %v", status, err)
+		}
+		h.close()
+	}
+}
+
+func TestHealthIsNeverGreenBefore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "health.sock")
+	if err := askHealth(t.Context(), path); err == nil || !strings.Contains(err.Error(), "no engine is being started") {
+		t.Errorf("without an engine: %v", err)
+	}
+	h, err := newHealth(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	answer := make(chan error)
+	go func() { answer <- askHealth(ctx, path) }()
+	cancel()
+	if err := <-answer; err == nil {
+		t.Error("green before the engine was ready")
+	}
+	go func() { answer <- askHealth(t.Context(), path) }()
+	h.close()
+	if err := <-answer; err == nil {
+		t.Error("green for an engine that ended")
+	}
+}
