@@ -29,6 +29,7 @@ type mirrorFlags struct {
 	config.Mirror
 	upstreams, registryCAs, cas, insecure []string
 	configFile                            string
+	authority                             string // directory
 }
 
 func (a *app) mirrorServeVerb() *cobra.Command {
@@ -50,6 +51,7 @@ containerd asks by ?ns=REGISTRY, other clients put the registry before the repos
 	fs.StringVar(&f.Socket, "socket", "", "unix socket to serve on, or none (default: the one that engines look for)")
 	fs.StringArrayVar(&f.Listen, "listen", nil, "ADDRESS:PORT to serve on, with TLS")
 	fs.StringArrayVar(&f.Names, "name", nil, "a host name or address that the certificate is for, besides this machine's")
+	fs.StringVar(&f.authority, "authority", "", "`DIR` of the authority that signs its certificate, ca.crt and ca.key (default: in berth's state directory)")
 	fs.StringVar(&f.TLSCert, "tls-cert", "", "certificate to present, with --tls-key (default: one of the mirror's own authority)")
 	fs.StringVar(&f.TLSKey, "tls-key", "", "its key")
 	fs.BoolVar(&f.PlainHTTP, "plain-http", false, "no TLS; --listen must be a loopback address")
@@ -358,7 +360,7 @@ func (f *mirrorFlags) tls(host string, paths state.Paths) (*tls.Config, error) {
 	if name, err := os.Hostname(); err == nil {
 		names = append(names, name)
 	}
-	authority, err := trust.OpenAuthority(paths.MirrorTLS(), "Berth mirror on "+names[len(names)-1])
+	authority, err := trust.OpenAuthority(orDefault(f.authority, paths.MirrorTLS()), "Berth mirror on "+names[len(names)-1])
 	if err != nil {
 		return nil, err
 	}

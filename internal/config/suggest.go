@@ -25,8 +25,12 @@ func suggestion(key []string) string {
 	if table.Kind() != reflect.Struct {
 		return ""
 	}
-	known := keys(table)
-	last := key[len(key)-1]
+	return Suggest(key[len(key)-1], keys(table))
+}
+
+// Suggest is what an error about an unknown key ends with: the known one that is most like
+// it, or all of them.
+func Suggest(last string, known []string) string {
 	best, least := "", len(last)/2+1
 	for _, k := range known {
 		if d := distance(last, k); d < least {

@@ -71,7 +71,7 @@ func OpenAuthority(dir, name string) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	private, err := x509.MarshalPKCS8PrivateKey(a.key)
+	private, err := a.KeyPEM()
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func OpenAuthority(dir, name string) (*Authority, error) {
 		return nil, err
 	}
 	// The key first: a certificate without its key would be of no use for ever.
-	if err := replace(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600); err != nil {
+	if err := replace(key, private, 0o600); err != nil {
 		return nil, err
 	}
 	return a, replace(crt, []byte(a.PEM()), 0o644)
@@ -100,6 +100,15 @@ func replace(path string, data []byte, mode os.FileMode) error {
 // PEM is the authority's certificate, for those who are to trust it.
 func (a *Authority) PEM() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: blockCertificate, Bytes: a.cert.Raw}))
+}
+
+// KeyPEM is the authority's private key (PKCS #8), for where an authority is kept.
+func (a *Authority) KeyPEM() ([]byte, error) {
+	key, err := x509.MarshalPKCS8PrivateKey(a.key)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), nil
 }
 
 // Issue makes a server's certificate for names, each a host name or an IP address.
