@@ -1,4 +1,4 @@
-module github.com/berth-dev/berth/hack/seccomp
+module github.com/berth-dev/berth/test/seccomp
 
 go 1.26.6
 
