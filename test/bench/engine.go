@@ -28,6 +28,9 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 	if b.work, err = os.MkdirTemp("/var/tmp", "berth-bench-"); err != nil {
 		return err
 	}
+	if _, err := b.output(ctx, "run", "--", "true"); err != nil { // extracts the payload, warms caches
+		return fmt.Errorf("%s run: %w", b.program, err)
+	}
 	b.image = filepath.Join(b.work, "image.tar")
 	img, err := image.Build(image.Options{})
 	if err == nil {
@@ -35,9 +38,6 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 	}
 	if err != nil {
 		return err
-	}
-	if _, err := b.output(ctx, "run", "--", "true"); err != nil { // extracts the payload, warms caches
-		return fmt.Errorf("%s run: %w", b.program, err)
 	}
 	b.payload, err = locate(or(os.Getenv("BERTH_STATE_DIR"), "/var/lib/berth"))
 	return err

@@ -17,7 +17,7 @@ func TestContainerBuilder(t *testing.T) {
 	r, opts := serve(t, registry.Options{})
 	base := push(t, r, "base:1", image.Options{}, nil)
 	e := start(t, append(opts, berth.WithMirror("off"))...)
-	s := shop{t, e, bundledDocker(t)}
+	s := shop{t, e, []string{bundledDocker(t)}}
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	bk, err := builder.Image()
 	if err != nil {

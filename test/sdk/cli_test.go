@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,11 +21,11 @@ import (
 type shop struct {
 	*testing.T
 	e   *berth.Engine
-	cli string
+	cli []string
 }
 
 func (s shop) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(s.cli, args...)
+	cmd := exec.Command(s.cli[0], slices.Concat(s.cli[1:], args)...)
 	cmd.Env = append(os.Environ(), s.e.Env()...)
 	return cmd
 }
@@ -42,7 +43,7 @@ func (s shop) docker(args ...string) string {
 func TestBundledDocker(t *testing.T) {
 	dir := t.TempDir()
 	e := start(t, berth.WithShare(dir))
-	s := shop{t, e, bundledDocker(t)}
+	s := shop{t, e, []string{bundledDocker(t)}}
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	img := load(t, e, "sdk.test/busy:1", image.Options{})
 
@@ -96,23 +97,52 @@ func TestBundledDocker(t *testing.T) {
 			t.Errorf("%v: %q", err, all.String())
 		}
 	})
-	t.Run("buildx", func(t *testing.T) {
-		s := shop{t, e, s.cli}
-		context := t.TempDir()
-		write(t, context, "Dockerfile", "FROM "+img.Ref+" AS a\nARG N\nRUN --mount=type=cache,target=/c echo $(cat /c/n 2>/dev/null)x >/c/n; cp /c/n /n\nFROM "+img.Ref+"\nCOPY --from=a /n /n\nRUN --mount=type=secret,id=s grep -q hush /run/secrets/s\n")
-		write(t, context, "secret", "hush\n")
-		for _, want := range []string{"x", "xx"} { // the cache mount lasts from build to build
-			s.docker("buildx", "build", "--build-arg", "N="+want, "--secret", "id=s,src="+filepath.Join(context, "secret"), "-t", "sdk.test/x:1", context)
-			if out := s.docker("run", "--rm", "sdk.test/x:1", "cat", "/n"); strings.TrimSpace(out) != want {
-				t.Errorf("got %q, want %q", out, want)
-			}
-		}
-		s.docker("build", "-q", "--secret", "id=s,src="+filepath.Join(context, "secret"), context)
-	})
+	t.Run("buildx", func(t *testing.T) { shop{t, e, s.cli}.build(img.Ref) })
 	t.Run("compose", func(t *testing.T) { shop{t, e, s.cli}.compose(dir, img.Ref) })
 	if n := containers(t, e); n != 0 {
 		t.Errorf("%d containers are left", n)
 	}
+}
+
+// TestWaysToDocker builds and composes by the ways there are to an engine that stays. (That
+// of `berth run` is in test/integration.)
+func TestWaysToDocker(t *testing.T) {
+	dir := t.TempDir()
+	e := start(t, berth.Detached(), berth.WithName("sdk-ways"), berth.WithShare(dir))
+	defer e.Remove(context.Background())
+	img := load(t, e, "sdk.test/busy:1", image.Options{})
+	program := os.Getenv(berth.EnvBinary)
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	if out, err := exec.Command(program, "context", e.Name()).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for title, cli := range map[string][]string{
+		"berth docker": {program, "docker", "--engine", e.Name()},
+		"berth exec":   {program, "exec", e.Name(), "--", "docker"},
+		"context":      {"env", "-u", "DOCKER_HOST", bundledDocker(t), "--context", "berth-" + e.Name()},
+	} {
+		t.Run(title, func(t *testing.T) {
+			s := shop{t, e, cli}
+			s.build(img.Ref)
+			s.compose(dir, img.Ref)
+		})
+	}
+}
+
+// build builds in stages, with a secret and a cache mount, which lasts from build to build.
+func (s shop) build(image string) {
+	dir := s.TempDir()
+	write(s.T, dir, "Dockerfile", "FROM "+image+" AS a\nARG N\nRUN --mount=type=cache,target=/c echo $(cat /c/n 2>/dev/null)x >/c/n; cp /c/n /n\nFROM "+image+"\nCOPY --from=a /n /n\nRUN --mount=type=secret,id=s grep -q hush /run/secrets/s\n")
+	write(s.T, dir, "secret", "hush\n")
+	secret := "id=s,src=" + filepath.Join(dir, "secret")
+	for _, want := range []string{"x", "xx"} {
+		s.docker("buildx", "build", "--build-arg", "N="+want, "--secret", secret, "-t", "sdk.test/x:1", dir)
+		if out := s.docker("run", "--rm", "sdk.test/x:1", "cat", "/n"); strings.TrimSpace(out) != want {
+			s.Errorf("got %q, want %q", out, want)
+		}
+	}
+	s.docker("build", "-q", "--secret", secret, dir)
+	s.docker("builder", "prune", "-af") // the cache as well
 }
 
 // compose brings up three services that wait for each other's health.

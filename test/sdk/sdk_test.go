@@ -191,6 +191,7 @@ func TestAttachedAndDetached(t *testing.T) {
 }
 
 func TestWrongSettings(t *testing.T) {
+	guard(t)
 	for _, test := range []struct {
 		title string
 		opt   berth.Option
@@ -227,6 +228,7 @@ func TestWrongSettings(t *testing.T) {
 
 // TestCancelledStart cancels at various moments; each time nothing may be left.
 func TestCancelledStart(t *testing.T) {
+	guard(t)
 	before, err := berth.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
