@@ -137,14 +137,15 @@ func Attach(ctx context.Context, name string, opts ...Option) (*Engine, error) {
 }
 
 // FromEnv returns a handle of the engine that the environment names: that of the `berth
-// run` around the program, where ports that containers publish are at localhost. It needs
-// neither root nor the berth program. Without an engine it returns [ErrNotFound].
+// run` around the program, or, in Kubernetes, that of the pod (`berth kube`). Ports that
+// containers publish are at localhost. It needs neither root nor the berth program. Without
+// an engine it returns [ErrNotFound].
 func FromEnv() (*Engine, error) {
 	host := os.Getenv("DOCKER_HOST")
 	socket, ok := strings.CutPrefix(host, "unix://")
 	id := os.Getenv("BERTH_ENGINE")
 	if !ok || id == "" {
-		return nil, &Error{Op: "find the engine around this program", Kind: ErrNotFound, Reason: "not found: DOCKER_HOST and BERTH_ENGINE are not those of an engine; use `berth run`"}
+		return nil, &Error{Op: "find the engine around this program", Kind: ErrNotFound, Reason: "not found: DOCKER_HOST and BERTH_ENGINE are not those of an engine; use `berth run`, or `berth kube` in a cluster"}
 	}
 	address := os.Getenv("TESTCONTAINERS_HOST_OVERRIDE")
 	return newEngine(&attend.Engine{ID: id, Name: id, Status: "running", Socket: socket, Address: address}, "")

@@ -56,6 +56,16 @@ func (s *starter) startNested(ctx context.Context, isolation Isolation) (started
 		p.close()
 		return nil, err
 	}
+	go func() {
+		for {
+			select {
+			case note := <-e.Notes():
+				s.say("%s", note)
+			case <-e.Done():
+				return
+			}
+		}
+	}()
 	return &nested{e, p}, nil
 }
 

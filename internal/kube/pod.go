@@ -3,6 +3,7 @@ package kube
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 const (
@@ -90,6 +91,9 @@ func (o *Options) engineArgs() []string {
 	}
 	if o.DockerHub != "" {
 		args = append(args, "--registry-mirror="+o.DockerHub)
+	}
+	if !slices.ContainsFunc(o.EngineArgs, func(a string) bool { return strings.HasPrefix(a, "--log-level") || a == "--debug" || a == "-D" }) {
+		args = append(args, "--log-level=warn")
 	}
 	// Containers are ended before Kubernetes's patience is.
 	args = append(args, fmt.Sprintf("--shutdown-timeout=%d", max(1, o.Grace-5)))
