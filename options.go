@@ -56,6 +56,10 @@ func WithCPUs(n float64) Option { return set(func(s *attend.Settings) { s.CPUs =
 // WithPIDs bounds the number of their processes and threads.
 func WithPIDs(n int64) Option { return set(func(s *attend.Settings) { s.PIDs = n }) }
 
+// WithDisk bounds what the engine can store, in bytes; layers that it shares with a snapshot
+// do not count. Where this machine cannot do that, starting fails.
+func WithDisk(bytes int64) Option { return set(func(s *attend.Settings) { s.Disk = bytes }) }
+
 // WithNetwork chooses how the engine reaches the world: "veth" (the default), or "none".
 func WithNetwork(driver string) Option { return set(func(s *attend.Settings) { s.Network = driver }) }
 

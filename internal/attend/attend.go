@@ -54,6 +54,7 @@ type Settings struct {
 	Memory       int64           `json:"memory,omitempty"`
 	CPUs         float64         `json:"cpus,omitempty"`
 	PIDs         int64           `json:"pids,omitempty"`
+	Disk         int64           `json:"disk,omitempty"`
 	Network      string          `json:"network,omitempty"` // veth or none; empty: veth
 	MTU          int             `json:"mtu,omitempty"`
 	Hosts        []string        `json:"hosts,omitempty"`  // NAME:IP or NAME:host-gateway

@@ -55,6 +55,9 @@ func setFlags(cmd *cobra.Command, set *attend.Settings) error {
 	if set.PIDs != 0 {
 		values["pids"] = []string{strconv.FormatInt(set.PIDs, 10)}
 	}
+	if set.Disk != 0 {
+		values["disk"] = []string{strconv.FormatInt(set.Disk, 10)}
+	}
 	if set.MTU != 0 {
 		values["mtu"] = []string{strconv.Itoa(set.MTU)}
 	}

@@ -108,7 +108,7 @@ ready in a fraction of a second, gone without a trace.`,
 	add(groupRun, a.runVerb(), a.upVerb(), a.execVerb(), a.shellVerb(), a.dockerVerb(), a.envVerb(), a.contextVerb())
 	add(groupEngines, a.lsVerb(), a.inspectVerb(), a.logsVerb(), a.statsVerb(), a.stopVerb(), a.startVerb(), a.rmVerb())
 	add(groupMachine, a.snapshotVerb(), a.doctorVerb(), a.gcVerb(), a.imageVerb(), a.initVerb(), a.versionVerb())
-	add(groupMachine, a.mirrorVerb(), a.configVerb(), a.kubeVerb(), a.healthVerb())
+	add(groupMachine, a.mirrorVerb(), a.configVerb(), a.diskVerb(), a.kubeVerb(), a.healthVerb())
 	root.AddCommand(a.monitorVerb(), a.attendVerb(), a.sweepVerb(), a.stepsVerb())
 	return root
 }

@@ -20,13 +20,13 @@ const netHost = "host"
 
 // engineFlags are the flags of `run` and `up`: what the new engine is to be.
 type engineFlags struct {
-	name, memory, cpus, net, shareAs, user, isolation, runtime, daemonConfig string
-	pids                                                                     int64
-	mtu                                                                      int
-	shares, registryCAs, addHosts                                            []string
-	noShareCWD                                                               bool
-	from                                                                     string
-	noVolumes                                                                bool
+	name, memory, disk, cpus, net, shareAs, user, isolation, runtime, daemonConfig string
+	pids                                                                           int64
+	mtu                                                                            int
+	shares, registryCAs, addHosts                                                  []string
+	noShareCWD                                                                     bool
+	from                                                                           string
+	noVolumes                                                                      bool
 	trustFlags
 }
 
@@ -36,6 +36,7 @@ func (f *engineFlags) register(cmd *cobra.Command, networkHelp string) {
 	fs.StringVar(&f.memory, "memory", "", "most memory the engine and its containers may use, e.g. 512m or 4g")
 	fs.StringVar(&f.cpus, "cpus", "", "most processors they may use, e.g. 1.5")
 	fs.Int64Var(&f.pids, "pids", 0, "most processes and threads they may have")
+	fs.StringVar(&f.disk, "disk", "", "most bytes the engine may store, e.g. 20g; layers it shares with a snapshot do not count")
 	fs.StringVar(&f.net, "net", "veth", networkHelp)
 	fs.IntVar(&f.mtu, "mtu", 0, "MTU of the engine's networks in bytes (default: that of the host's way out)")
 	fs.StringArrayVar(&f.addHosts, "add-host", nil, "a name the engine and its containers resolve: NAME:IP or NAME:host-gateway")

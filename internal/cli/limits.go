@@ -18,6 +18,9 @@ func (f *engineFlags) parseLimits(spec *engine.Spec) (err error) {
 		return fmt.Errorf("--cpus %s: %w", f.cpus, err)
 	}
 	spec.Limits.PIDs = f.pids
+	if spec.Limits.Disk, err = parseMemory(f.disk); err != nil {
+		return fmt.Errorf("--disk %s: %w", f.disk, err)
+	}
 	return nil
 }
 

@@ -59,7 +59,7 @@ func (f *engineFlags) takeDefaults(cmd *cobra.Command) error {
 	unset := func(flag string) bool { return !cmd.Flags().Changed(flag) }
 	e, t := file.Engine, file.Trust
 	for flag, p := range map[string][2]*string{
-		"memory": {&f.memory, &e.Memory}, "cpus": {&f.cpus, &e.CPUs}, "isolation": {&f.isolation, &e.Isolation},
+		"memory": {&f.memory, &e.Memory}, "disk": {&f.disk, &e.Disk}, "cpus": {&f.cpus, &e.CPUs}, "isolation": {&f.isolation, &e.Isolation},
 		"runtime": {&f.runtime, &e.Runtime}, "share-as": {&f.shareAs, &e.ShareAs}, "daemon-config": {&f.daemonConfig, &e.DaemonConfig},
 		"mirror": {&f.mirror, &e.Mirror}, "certs-dir": {&f.certsDir, &t.CertsDir},
 	} {

@@ -43,6 +43,7 @@ type Engine struct {
 	Memory       string   `toml:"memory"`
 	CPUs         string   `toml:"cpus"`
 	PIDs         int64    `toml:"pids"`
+	Disk         string   `toml:"disk"`
 	MTU          int      `toml:"mtu"`
 	Isolation    string   `toml:"isolation"`
 	Runtime      string   `toml:"runtime"`

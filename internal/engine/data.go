@@ -26,6 +26,9 @@ func (l *launch) makeData(ctx context.Context) error {
 	if l.info.IDs != nil {
 		uid = int(l.info.IDs.First)
 	}
+	if err := l.limitDisk(ctx, uid); err != nil {
+		return err
+	}
 	if err := os.Lchown(l.info.Data, uid, uid); err != nil {
 		return err
 	}
@@ -37,6 +40,9 @@ func (m *Manager) dropData(_ context.Context, info *Info) error {
 	dir := m.paths.StateEngine(info.ID)
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if err := m.leaveData(info); err != nil {
+		return err
 	}
 	trash := filepath.Join(m.paths.Trash(), fmt.Sprintf("%s-%d", info.ID, time.Now().UnixNano()))
 	if err := os.Rename(dir, trash); err != nil {

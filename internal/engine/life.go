@@ -177,7 +177,7 @@ func (m *Manager) GC(ctx context.Context) (Collected, error) {
 	c, err := m.Collect(ctx)
 	var pruneErr error
 	c.Payloads, pruneErr = m.prunePayloads(ctx)
-	return c, errors.Join(err, pruneErr, m.Snapshots().Tidy(ctx), m.Sweep(ctx, true))
+	return c, errors.Join(err, pruneErr, m.tidySnapshots(ctx), m.Sweep(ctx, true))
 }
 
 func (m *Manager) prunePayloads(ctx context.Context) ([]string, error) {

@@ -221,6 +221,7 @@ func (mon *monitor) stoppedCleanly() bool {
 func (i *Info) source() snapshot.Source {
 	return snapshot.Source{
 		Data: i.Data, IDs: i.ownerIDs(), Isolation: string(i.Spec.Isolation), Bases: i.Bases, Payload: i.Payload,
+		Apart: i.Spec.Limits.Disk > 0,
 	}
 }
 
@@ -253,6 +254,13 @@ func (m *Manager) FreezeStopped(ctx context.Context, ref, name string, sources [
 		m.warn("let go of engine", &info, m.release(context.WithoutCancel(ctx), &info))
 		l.lock.Close()
 	}()
+	if info.Spec.Limits.Disk > 0 {
+		if err := m.mountDisk(&info); err != nil {
+			return nil, err
+		}
+		defer func() { m.warn("let go of the engine's disk", &info, m.leaveData(&info)) }()
+		return m.Snapshots().Freeze(ctx, name, sources, info.source())
+	}
 	src := info.source()
 	src.Owner, src.Adopt = info.ID, func(b layers.Base) (func() error, error) {
 		before := slices.Clone(info.Bases)

@@ -161,6 +161,7 @@ func (m *Manager) undo(ctx context.Context, info *Info, keep bool) error {
 	}
 	for i := network - 1; i > last; i-- {
 		if keep && steps[i].name == "data" {
+			wg.Go(func() { errs[i] = m.leaveData(info) })
 			continue
 		}
 		wg.Go(func() { errs[i] = m.undoStep(ctx, info, i) })

@@ -59,6 +59,7 @@ type Limits struct {
 	Memory int64   `json:"memory,omitempty"` // bytes
 	CPUs   float64 `json:"cpus,omitempty"`   // processors, 1.5 is one and a half
 	PIDs   int64   `json:"pids,omitempty"`   // processes and threads
+	Disk   int64   `json:"disk,omitempty"`   // bytes in the data root; shared layers of a snapshot do not count
 }
 
 // Network says how an engine reaches the world.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/berth-dev/berth/internal/disklimit"
 	"github.com/berth-dev/berth/internal/state"
 )
 
@@ -74,6 +75,8 @@ func checkLimits(s *Spec) error {
 		return &SpecError{"--cpus", fmt.Sprintf("no machine has %g processors; leave it out for no limit", l.CPUs)}
 	case l.PIDs < 0 || l.PIDs > 0 && l.PIDs < minPIDs:
 		return &SpecError{"--pids", fmt.Sprintf("%d processes are too few for dockerd and a container; give at least %d", l.PIDs, minPIDs)}
+	case l.Disk < 0 || l.Disk > 0 && l.Disk < disklimit.Least:
+		return &SpecError{"--disk", fmt.Sprintf("%d bytes are too few for an engine; give at least %dm", l.Disk, disklimit.Least>>20)}
 	}
 	return nil
 }

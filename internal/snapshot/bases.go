@@ -36,7 +36,7 @@ func (s *Store) find(b layers.Base) (*Manifest, error) {
 			return m, nil
 		}
 	}
-	all, err := s.List(context.Background())
+	all, err := s.all(context.Background())
 	if err != nil {
 		return nil, err
 	}

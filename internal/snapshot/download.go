@@ -26,10 +26,11 @@ const (
 	downloadTries = 6
 )
 
-func (s *Store) downloads() string { return filepath.Join(s.dir(), downloadsDir) }
+// Downloads is where blobs wait for the snapshot that they are for.
+func (s *Store) Downloads() string { return filepath.Join(s.dir(), downloadsDir) }
 
 func (s *Store) download(d v1.Descriptor) string {
-	return filepath.Join(s.downloads(), d.Digest.Encoded())
+	return filepath.Join(s.Downloads(), d.Digest.Encoded())
 }
 
 // meter tells how far a transfer is, in bytes.
@@ -47,7 +48,7 @@ func (m *meter) add(n int64) {
 // fetchAll downloads blobs, several at once. What is there already, whole or in part, is
 // not moved again.
 func (s *Store) fetchAll(ctx context.Context, in *artifact.Incoming, blobs []v1.Descriptor, tell func(done, total int64)) error {
-	if err := os.MkdirAll(s.downloads(), 0o700); err != nil {
+	if err := os.MkdirAll(s.Downloads(), 0o700); err != nil {
 		return err
 	}
 	m := &meter{tell: tell}
@@ -147,13 +148,13 @@ func (s *Store) forget(blobs []v1.Descriptor) {
 
 // tidyDownloads removes downloads that nobody came back for.
 func (s *Store) tidyDownloads(now time.Time) error {
-	found, err := os.ReadDir(s.downloads())
+	found, err := os.ReadDir(s.Downloads())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	errs := []error{err}
 	for _, e := range found {
-		path := filepath.Join(s.downloads(), e.Name())
+		path := filepath.Join(s.Downloads(), e.Name())
 		info, err := e.Info()
 		if err != nil || now.Sub(info.ModTime()) < downloadsLife {
 			continue

@@ -19,6 +19,9 @@ type Source struct {
 	Bases     []layers.Base // what the engine is a fork of, if that is mounted in it
 	Payload   string
 	Engine    string
+	// Apart says that the data root has a file system of its own, from which layers cannot
+	// be moved: they are copied, and the data root stays as it is.
+	Apart bool
 	// Adopt says that the data root will be used again: its engine becomes a fork of the
 	// snapshot, for its layers go there and links take their places. Before the first layer
 	// goes, Adopt is told the new base, which the engine needs from then on; what it returns
@@ -29,7 +32,7 @@ type Source struct {
 }
 
 // Freeze makes a snapshot of a data root, and the next version if the name exists. The time
-// it takes does not depend on the size of layers and blobs. If ctx is cancelled or a step
+// it takes does not depend on the size of layers and blobs, unless the data root is apart. If ctx is cancelled or a step
 // fails, nothing of it is left and the data root is as before; after a crash [Store.Collect]
 // sees to that.
 func (s *Store) Freeze(ctx context.Context, name string, sources []string, src Source) (*Manifest, error) {

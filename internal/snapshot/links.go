@@ -41,6 +41,33 @@ func links(root *os.Root) ([]layerLink, error) {
 	return out, nil
 }
 
+// checkLinks makes sure that the layers of others that a draft has links to are there.
+func (s *Store) checkLinks(dir string, bases []layers.Base) error {
+	located, err := s.Locate(bases)
+	if err != nil || len(located) == 0 {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	all, err := links(root)
+	if err != nil {
+		return err
+	}
+	for _, l := range all {
+		base, err := layers.Find(located, l.base)
+		if err != nil {
+			continue // its own
+		}
+		if _, err := os.Lstat(filepath.Join(base.Dir, l.name)); err != nil {
+			return fmt.Errorf("layer %s of %s: %w; it was removed meanwhile, try again", l.name, base.Snapshot, err)
+		}
+	}
+	return nil
+}
+
 // neededBases are the ids of the snapshots that have the layers.
 func neededBases(root *os.Root) (map[string]bool, error) {
 	all, err := links(root)

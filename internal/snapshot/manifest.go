@@ -45,6 +45,8 @@ type Manifest struct {
 	Size   Size          `json:"size"`
 	// Metadata is a digest over everything but blobs and layers.
 	Metadata string `json:"metadata"`
+	// Retired says that only the layers are left, because other snapshots need them.
+	Retired bool `json:"retired,omitempty"`
 }
 
 // Image is an image in a snapshot.
@@ -96,5 +98,5 @@ func (m *Manifest) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, manifestFile), append(b, '\n'), 0o600)
+	return writeFile(filepath.Join(dir, manifestFile), string(b)+"\n")
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/berth-dev/berth/internal/ids"
 	"github.com/berth-dev/berth/internal/snapshot/layers"
+	"github.com/berth-dev/berth/internal/snapshot/tree"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,8 +45,8 @@ func (d *draft) moveLayers(ctx context.Context) error {
 			return err
 		}
 		if name := e.Name(); d.kinds[name] == committed && e.IsDir() && layers.NamePattern.MatchString(name) {
-			if err := d.moveLayer(from, links, to, name); err != nil {
-				return fmt.Errorf("move layer %s: %w", name, err)
+			if err := d.takeLayer(ctx, from, links, to, name); err != nil {
+				return fmt.Errorf("take layer %s: %w", name, err)
 			}
 			if err := d.store.after("freeze-layer"); err != nil {
 				return err
@@ -63,6 +64,33 @@ func (d *draft) makeLayersDir() error {
 	}
 	owner := int(d.src.IDs.First)
 	return d.root.Lchown(ownLayers, owner, owner)
+}
+
+func (d *draft) takeLayer(ctx context.Context, from, links, to *os.File, name string) error {
+	if !d.src.Apart {
+		return d.moveLayer(from, links, to, name)
+	}
+	if err := d.copyLayer(ctx, to, name); err != nil {
+		return err
+	}
+	return link(links, name, layers.Link(d.manifest.ID, name), d.src.IDs)
+}
+
+func (d *draft) copyLayer(ctx context.Context, to *os.File, name string) error {
+	source, err := d.data.OpenFile(filepath.Join(layersDir, name), unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	if err := unix.Mkdirat(int(to.Fd()), name, 0o700); err != nil {
+		return os.NewSyscallError("mkdirat", err)
+	}
+	target, err := d.root.OpenFile(filepath.Join(ownLayers, name), unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	return tree.Copy(ctx, source, target, tree.Options{From: d.src.IDs, To: d.src.IDs})
 }
 
 func (d *draft) moveLayer(from, links, to *os.File, name string) error {

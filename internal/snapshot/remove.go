@@ -38,11 +38,11 @@ func (s *Store) Remove(ctx context.Context, ref Ref, users func(id string) []str
 }
 
 // Tidy removes what is left of names that have no version, such as one whose first was
-// never finished.
-func (s *Store) Tidy(ctx context.Context) error {
+// never finished, of retired snapshots, and of downloads. users are as for [Store.Remove].
+func (s *Store) Tidy(ctx context.Context, users func(id string) []string) error {
 	return s.lock(ctx, func() error {
 		names, err := os.ReadDir(s.dir())
-		errs := []error{err, s.tidyDownloads(time.Now())}
+		errs := []error{err, s.tidyDownloads(time.Now()), s.tidyRetired(ctx, users)}
 		for _, e := range names {
 			if !e.IsDir() || !state.NamePattern.MatchString(e.Name()) {
 				continue
@@ -76,7 +76,7 @@ func (s *Store) doomed(ctx context.Context, ref Ref, users func(id string) []str
 	if len(doomed) == 0 {
 		return nil, fmt.Errorf("%w: %s; `berth snapshot ls` shows those there are", ErrNotFound, ref)
 	}
-	all, err := s.List(ctx)
+	all, err := s.all(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -103,6 +103,12 @@ func (s *Store) lock(ctx context.Context, f func() error) error {
 // List returns all snapshots, by name and version. One that cannot be read is logged and
 // left out.
 func (s *Store) List(ctx context.Context) ([]Manifest, error) {
+	all, err := s.all(ctx)
+	return slices.DeleteFunc(all, func(m Manifest) bool { return m.Retired }), err
+}
+
+// all lists retired ones as well.
+func (s *Store) all(ctx context.Context) ([]Manifest, error) {
 	names, err := os.ReadDir(s.dir())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list snapshots: %w", err)
@@ -156,13 +162,24 @@ func (s *Store) Find(ref Ref) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case len(versions) == 0:
-		return nil, fmt.Errorf("%w: %s; `berth snapshot ls` shows those there are", ErrNotFound, ref.Name)
-	case ref.Version == 0:
-		ref.Version = versions[len(versions)-1]
-	case !slices.Contains(versions, ref.Version):
-		return nil, fmt.Errorf("%w: %s; the latest version is %s@%d", ErrNotFound, ref, ref.Name, versions[len(versions)-1])
+	latest := 0
+	for _, v := range slices.Backward(versions) {
+		if ref.Version != 0 && v != ref.Version && latest != 0 {
+			continue
+		}
+		m, err := readManifest(s.versionDir(ref.Name, v))
+		switch {
+		case err != nil && (ref.Version == 0 || v == ref.Version):
+			return nil, err
+		case err != nil || m.Retired:
+			continue
+		case ref.Version == 0 || v == ref.Version:
+			return m, nil
+		}
+		latest = v
 	}
-	return readManifest(s.versionDir(ref.Name, ref.Version))
+	if latest == 0 {
+		return nil, fmt.Errorf("%w: %s; `berth snapshot ls` shows those there are", ErrNotFound, ref.Name)
+	}
+	return nil, fmt.Errorf("%w: %s; the latest version is %s@%d", ErrNotFound, ref, ref.Name, latest)
 }

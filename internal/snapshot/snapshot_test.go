@@ -14,8 +14,10 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/berth-dev/berth/internal/ids"
+	"github.com/berth-dev/berth/internal/snapshot/artifact"
 	"github.com/berth-dev/berth/internal/snapshot/layers"
 	"github.com/berth-dev/berth/internal/state"
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestParseRef(t *testing.T) {
@@ -228,5 +230,62 @@ func TestRemoveInUse(t *testing.T) {
 	}
 	if _, err := s.Find(Ref{"ci", 1}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A version that others build on leaves the layers that they need, and no more.
+func TestRetire(t *testing.T) {
+	s, m := frozen(t)
+	nobody := func(string) []string { return nil }
+	all, err := artifact.OpenArchive(t.Context(), export(t, s, m.Ref()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := s.Import(t.Context(), all[0], Importing{Name: "ci", IDs: there})
+	if err != nil || len(second.Bases) != 1 {
+		t.Fatalf("%+v, %v", second, err)
+	}
+	before := forked(t, s, second)
+	if err := s.Retire(t.Context(), m.Ref(), func(id string) []string { return []string{"web"} }); !errors.Is(err, ErrInUse) {
+		t.Errorf("one that an engine needs was retired: %v", err)
+	}
+	if err := s.Retire(t.Context(), m.Ref(), nobody); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Find(m.Ref()); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "ci@2") {
+		t.Errorf("a retired version is found: %v", err)
+	}
+	if left, err := s.List(t.Context()); err != nil || len(left) != 1 || left[0].Version != 2 {
+		t.Errorf("%+v, %v", left, err)
+	}
+	if diff := cmp.Diff(before, forked(t, s, second)); diff != "" {
+		t.Errorf("a fork of what builds on it differs: %s", diff)
+	}
+	if err := s.Verify(t.Context(), second); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(filepath.Join(s.Dir(m), dataDir)); err == nil {
+		t.Error("its data is still there")
+	}
+	third, err := s.Import(t.Context(), all[0], Importing{Name: "ci", IDs: own})
+	if err != nil || len(third.Bases) != 1 || len(third.Layers) != 0 {
+		t.Errorf("the layers of a retired version are not used: %+v, %v", third, err)
+	}
+	if err := s.Tidy(t.Context(), nobody); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Verify(t.Context(), second); err != nil {
+		t.Errorf("after tidying: %v", err)
+	}
+	for _, v := range []int{3, 2} {
+		if _, err := s.Remove(t.Context(), Ref{"ci", v}, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Tidy(t.Context(), nobody); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(s.Dir(m)); err == nil {
+		t.Error("a retired version outlives those that needed it")
 	}
 }

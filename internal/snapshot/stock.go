@@ -26,7 +26,7 @@ type stockedLayer struct {
 // known what blobs they are, and at the content stores. The newest counts, for it stays longest.
 func (s *Store) stock(ctx context.Context, isolation string) (stock, error) {
 	out := stock{map[digest.Digest]stockedLayer{}, map[digest.Digest]string{}}
-	all, err := s.List(ctx)
+	all, err := s.all(ctx)
 	if err != nil {
 		return out, err
 	}
@@ -34,8 +34,11 @@ func (s *Store) stock(ctx context.Context, isolation string) (stock, error) {
 		dir := s.Dir(&m)
 		if m.Isolation == isolation {
 			base := layers.Base{ID: m.ID, Snapshot: m.Ref().String(), IDs: m.IDs}
-			for name, l := range readPacked(dir).Layers {
-				out.layers[l.Blob] = stockedLayer{base, name}
+			known := readPacked(dir).Layers
+			for _, l := range m.Layers { // a retired one lacks some
+				if p, ok := known[l.Name]; ok {
+					out.layers[p.Blob] = stockedLayer{base, l.Name}
+				}
 			}
 		}
 		found, _ := os.ReadDir(filepath.Join(dir, dataDir, blobsDir)) // none, or gone meanwhile

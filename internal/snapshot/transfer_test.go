@@ -288,7 +288,7 @@ func TestPushAndPull(t *testing.T) {
 	if n := down.Swap(0); n != 2 { // config and data
 		t.Errorf("%d blobs were pulled again", n)
 	}
-	if left, _ := os.ReadDir(other.downloads()); len(left) > 0 {
+	if left, _ := os.ReadDir(other.Downloads()); len(left) > 0 {
 		t.Errorf("downloads are left: %v", left)
 	}
 	push(other, ref, second)

@@ -11,6 +11,7 @@
 //	<state>/payload/<digest>/
 //	<state>/engines/<id>/engine.json log   only for an engine that is kept
 //	<state>/engines/<id>/data/         its data root
+//	<state>/engines/<id>/disk.img      the file system that is mounted there, if it is limited
 //	<state>/snapshots/<name>/<version>/manifest.json data/ layers/
 //	<state>/snapshots/<name>/last      the highest version there ever was
 //	<state>/snapshots/.new/<id>/       one being made; lock free: nobody is at it any more
@@ -114,6 +115,8 @@ func (p Paths) StateEngine(id string) string { return filepath.Join(p.StateEngin
 func (p Paths) KeptLog(id string) string     { return filepath.Join(p.StateEngine(id), "log") }
 func (p Paths) KeptRecord(id string) string  { return filepath.Join(p.StateEngine(id), "engine.json") }
 func (p Paths) Data(id string) string        { return filepath.Join(p.StateEngine(id), "data") }
+
+func (p Paths) Disk(id string) string { return filepath.Join(p.StateEngine(id), "disk.img") }
 
 func (p Paths) Snapshots() string { return filepath.Join(p.State, "snapshots") }
 

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go/v1"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 func part(mediaType, text string) Part { return document(mediaType, []byte(text)) }
