@@ -301,6 +301,34 @@ func TestRecovery(t *testing.T) {
 	}
 }
 
+// TestNoRetryInVain: what a registry refuses it refuses again.
+func TestNoRetryInVain(t *testing.T) {
+	f := newFaulty()
+	r, opts := serve(t, registry.Options{Handler: f})
+	ref := push(t, r, "app:1", image.Options{}, nil)
+	e := start(t, opts...)
+	for code, kind := range map[int]error{401: berth.ErrUnauthorized, 403: berth.ErrDenied} {
+		f.set(status(code, -1, "manifests"))
+		if _, err := e.Pull(t.Context(), ref, berth.WithTries(1)); !errors.Is(err, kind) {
+			t.Errorf("%d: %v", code, err)
+		}
+		once := f.counted("GET manifests")
+		if _, err := e.Pull(t.Context(), ref, berth.WithTries(5)); !errors.Is(err, kind) {
+			t.Errorf("%d: %v", code, err)
+		}
+		if n := f.counted("GET manifests"); n != 2*once {
+			t.Errorf("%d: %d requests at the second pull, %d at the first", code, n-once, once)
+		}
+	}
+	f.set(status(503, -1, "manifests"))
+	if _, err := e.Pull(t.Context(), ref, berth.WithTries(3)); !errors.Is(err, berth.ErrUnavailable) {
+		t.Error(err)
+	}
+	if n := f.counted("GET manifests"); n < 3 {
+		t.Errorf("%d requests of three tries", n)
+	}
+}
+
 func TestCancelledPull(t *testing.T) {
 	f := newFaulty()
 	r, opts := serve(t, registry.Options{Handler: f})
