@@ -20,7 +20,7 @@ sudo := $(if $(filter 0,$(shell id -u)),,-exec "sudo -E")
 export BERTH := $(CURDIR)/bin/berth
 export GOWORK := off
 
-.PHONY: help deps payload build image sbom test test-unit test-race test-deps test-integration test-sdk test-image test-vm test-matrix test-table check demo bench clean distclean
+.PHONY: help deps payload build image sbom test test-unit test-race test-deps test-integration test-sdk test-image test-kube test-vm test-matrix test-table check demo bench clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 20
@@ -59,7 +59,7 @@ test-deps:
 # One package after the other: they measure, fill file systems and count processes.
 test-integration: build test-deps ## tests with real engines (root)
 	BERTH_BINARY=$(BERTH) BERTH_TEST_REQUIRED=1 $(GO) test $(sudo) -count=1 . ./berthtest
-	cd test && $(GO) vet ./... && $(GO) test $(sudo) -count=1 -p 1 -timeout 40m -json $$($(GO) list ./... | grep -v -e /dind -e /sdk) | $(GO) run ./vm record
+	cd test && $(GO) vet ./... && $(GO) test $(sudo) -count=1 -p 1 -timeout 40m -json $$($(GO) list ./... | grep -v -e /dind -e /sdk -e /kube) | $(GO) run ./vm record
 
 test-sdk: build test-deps ## the Go SDK with real registries, and the examples (root); not in `make test` yet: not steady enough
 	cd examples && $(GO) vet ./... # and so has their modules, which the tests' own network could not fetch
@@ -67,6 +67,10 @@ test-sdk: build test-deps ## the Go SDK with real registries, and the examples (
 
 test-image: build test-deps ## the container image on real outer engines (root); not in `make test` yet: not steady enough
 	cd test && $(GO) test $(sudo) -count=1 -timeout 20m ./dind/...
+
+test-kube: build test-deps ## berth in a real Kubernetes cluster of one node (root); builds its programs the first time
+	@$(GO) run ./hack/kube
+	cd test && $(GO) vet ./kube/... && $(GO) test $(sudo) -count=1 -timeout 30m ./kube/...
 
 test-vm: build ## core tests in a virtual machine: KERNEL= CGROUP=v2|hybrid|v1 FS= INIT=busybox|systemd MEM= IPV6=0|1 RUN=
 	cd test && $(GO) run $(sudo) ./vm run

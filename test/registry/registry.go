@@ -17,6 +17,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -42,6 +43,8 @@ type Options struct {
 	Port     int    // TCP port; 0: any free one
 	User     string // when set, basic authentication is required with
 	Password string // this password
+	// From are further addresses that the registry answers, such as those of a cluster's pods.
+	From []netip.Prefix
 	// Handler, when set, serves in place of distribution: a registry with faults.
 	Handler http.Handler
 }
@@ -93,7 +96,7 @@ func Start(ctx context.Context, o Options) (*Registry, error) {
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair.cert}, MinVersion: tls.VersionTLS12},
 		ErrorLog:  log.New(io.Discard, "", 0),
 	}
-	go r.server.ServeTLS(&localListener{Listener: listener}, "", "")
+	go r.server.ServeTLS(&localListener{Listener: listener, from: append(o.From, engines)}, "", "")
 	context.AfterFunc(ctx, func() { r.Close() })
 	return r, nil
 }
