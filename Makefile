@@ -54,15 +54,15 @@ test-race: ## the unit tests once more, with the race detector
 
 test-deps:
 	@hack/deps.sh test
+	@cd examples && $(GO) vet ./... # and so has their modules, which the tests' own network could not fetch
 	@cd test/builder/buildkit && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../../.cache/test/buildkit/ tool
 
 # One package after the other: they measure, fill file systems and count processes.
 test-integration: build test-deps ## tests with real engines (root)
 	BERTH_BINARY=$(BERTH) BERTH_TEST_REQUIRED=1 $(GO) test $(sudo) -count=1 . ./berthtest
-	cd test && $(GO) vet ./... && $(GO) test $(sudo) -count=1 -p 1 -timeout 40m -json $$($(GO) list ./... | grep -v -e /dind -e /sdk -e /kube) | $(GO) run ./vm record
+	cd test && $(GO) vet ./... && $(GO) test $(sudo) -count=1 -p 1 -timeout 40m -json $$($(GO) list ./... | grep -v -e /dind -e /kube) | $(GO) run ./vm record
 
-test-sdk: build test-deps ## the Go SDK with real registries, and the examples (root); not in `make test` yet: not steady enough
-	cd examples && $(GO) vet ./... # and so has their modules, which the tests' own network could not fetch
+test-sdk: build test-deps ## the Go SDK with real registries, and the examples (root); part of `make test`
 	cd test && $(GO) test $(sudo) -count=1 -timeout 20m ./sdk/...
 
 test-image: build test-deps ## the container image on real outer engines (root); not in `make test` yet: not steady enough
