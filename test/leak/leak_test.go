@@ -1,6 +1,7 @@
 package leak
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +27,7 @@ func TestEveryKindOfLeakIsSeen(t *testing.T) {
 		cgroup = "/sys/fs/cgroup/leak"
 	}
 	var sleeper *exec.Cmd
+	var loop string
 	table := &nftables.Table{Name: "berth", Family: nftables.TableFamilyIPv4}
 	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "bthtest"}, PeerName: "bthpeer"}
 	for _, test := range []struct {
@@ -43,6 +45,9 @@ func TestEveryKindOfLeakIsSeen(t *testing.T) {
 			func() error { return nft(func(c *nftables.Conn) { c.DelTable(table) }) }},
 		{"setting", func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0) },
 			func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0) }},
+		{"loop device", func() error { return losetup(dir, &loop) }, func() error {
+			return errors.Join(exec.Command("losetup", "-d", loop).Run(), os.Remove(filepath.Join(dir, "image")))
+		}},
 		{"file", func() error { return os.WriteFile(filepath.Join(dir, "x"), nil, 0o600) }, func() error { return os.Remove(filepath.Join(dir, "x")) }},
 	} {
 		t.Run(test.kind, func(t *testing.T) {
@@ -83,6 +88,17 @@ func started(cmd *exec.Cmd) error {
 		return err
 	}
 	_, err = out.Read(make([]byte, 1))
+	return err
+}
+
+// losetup makes a loop device of a file in dir.
+func losetup(dir string, device *string) error {
+	path := filepath.Join(dir, "image")
+	if err := os.WriteFile(path, make([]byte, 4096), 0o600); err != nil {
+		return err
+	}
+	out, err := exec.Command("losetup", "--find", "--show", path).Output()
+	*device = strings.TrimSpace(string(out))
 	return err
 }
 

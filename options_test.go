@@ -1,0 +1,27 @@
+package berth
+
+import (
+	"log/slog"
+	"reflect"
+	"testing"
+)
+
+// TestOptions: every setting that a berth process takes has an option.
+func TestOptions(t *testing.T) {
+	o := newOptions([]Option{
+		WithName("x"), Detached(), WithMemory(1), WithCPUs(1), WithPIDs(1), WithDisk(1), WithNetwork("none"), WithMTU(1),
+		WithHost("a", "b"), WithShare("/a"), WithReadOnlyShare("/b"), WithShareAs("root"), WithUser(1, 2), WithRootful(),
+		WithRuntime("crun"), WithRegistryCA("a", nil), WithCA(nil), WithSharedCA(), WithInsecureRegistry("a"),
+		WithCertsDir("/c"), WithMirror("off"), WithSnapshot("s"), WithoutVolumes(), WithDaemonConfig([]byte("{}")),
+	})
+	settings := reflect.ValueOf(o.settings)
+	for i := range settings.NumField() {
+		if settings.Field(i).IsZero() {
+			t.Errorf("no option sets %s", settings.Type().Field(i).Name)
+		}
+	}
+	o = newOptions([]Option{WithBinary("b"), WithLog(slog.Default()), WithUnpackProgress(func(int64, int64) {})})
+	if o.binary != "b" || o.log != slog.Default() || o.progress == nil {
+		t.Errorf("%+v", o)
+	}
+}
