@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // plan is what the arguments and variables ask for.
@@ -18,10 +19,11 @@ type plan struct {
 	dataRoot   string
 	configFile string
 	isolation  Isolation
-	mirror     string // URL of a mirror for all registries
-	ca         string // file with authorities to trust besides the usual ones
-	pids       int64  // most processes in the engine; 0 for no limit
-	wantTLS    *bool  // --tls or --tlsverify given
+	mirror     string        // URL of a mirror for all registries
+	ca         string        // file with authorities to trust besides the usual ones
+	pids       int64         // most processes in the engine; 0 for no limit
+	patience   time.Duration // for containers to end in, when the engine is told to
+	wantTLS    *bool         // --tls or --tlsverify given
 	verify     bool
 	caFile     string
 	certFile   string
@@ -39,7 +41,7 @@ var taken = map[string]bool{
 	"host": true, "group": true, "data-root": true, "config-file": true,
 	"tls": false, "tlsverify": false, "tlscacert": true, "tlscert": true, "tlskey": true,
 	"pidfile": true, "exec-root": true, "containerd": true,
-	"isolation": true, "mirror": true, "ca": true, "pids": true, // berth's own
+	"isolation": true, "mirror": true, "ca": true, "pids": true, "stop-timeout": true, // berth's own
 }
 
 // short names of flags (dockerd --help).
@@ -54,7 +56,7 @@ var settings = map[string]string{
 // parse reads the arguments as docker:dind's entry point does: flags are for dockerd, a
 // subcommand of docker's is for docker, everything else is a command.
 func parse(args []string, env map[string]string) (*plan, error) {
-	p := &plan{given: map[string]bool{}, dataRoot: "/var/lib/docker", configFile: "/etc/docker/daemon.json", group: "docker"}
+	p := &plan{given: map[string]bool{}, dataRoot: "/var/lib/docker", configFile: "/etc/docker/daemon.json", group: "docker", patience: patience}
 	p.isolation = Isolation(env["BERTH_ISOLATION"])
 	p.mirror, p.ca = env["BERTH_MIRROR"], env["BERTH_CA"]
 	switch {
@@ -130,6 +132,12 @@ func (p *plan) set(name, value string) error {
 			return fmt.Errorf("--pids %s: give a number of processes, or 0 for any number", value)
 		}
 		p.pids = n
+	case "stop-timeout":
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 0 {
+			return fmt.Errorf("--stop-timeout %s: give a number of seconds", value)
+		}
+		p.patience = time.Duration(n) * time.Second
 	case "tls", "tlsverify":
 		on := value == "" || value == "true" || value == "1"
 		p.wantTLS = &on

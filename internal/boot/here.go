@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,10 +21,11 @@ import (
 
 // here is a dockerd in the container's own namespaces.
 type here struct {
-	cmd    *exec.Cmd
-	path   string
-	exited chan struct{}
-	err    error
+	cmd      *exec.Cmd
+	path     string
+	patience time.Duration
+	exited   chan struct{}
+	err      error
 }
 
 func (s *starter) startHere(ctx context.Context) (started, error) {
@@ -50,7 +52,7 @@ func (s *starter) startHere(ctx context.Context) (started, error) {
 		return nil, err
 	}
 	// Init's verb sets what only the process itself can know: LISTEN_PID.
-	h := &here{path: s.listeners.unix, exited: make(chan struct{})}
+	h := &here{path: s.listeners.unix, patience: s.plan.patience, exited: make(chan struct{})}
 	h.cmd = exec.Command(initProgram, append([]string{"daemon", dockerd}, args...)...)
 	h.cmd.Env = append(env, "NOTIFY_SOCKET="+notify, fmt.Sprintf("LISTEN_FDS=%d", len(s.listeners.files)))
 	h.cmd.ExtraFiles = s.listeners.files
@@ -187,7 +189,13 @@ func (h *here) wait(ctx context.Context) (int, error) {
 	case <-h.exited:
 	case <-ctx.Done():
 		_ = h.cmd.Process.Signal(unix.SIGTERM)
-		<-h.exited
+		select {
+		case <-h.exited:
+		case <-time.After(h.patience): // what is left ends with this container
+			_ = h.cmd.Process.Kill()
+			<-h.exited
+			return 0, nil
+		}
 	}
 	var exit *exec.ExitError
 	if errors.As(h.err, &exit) {

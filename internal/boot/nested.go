@@ -24,7 +24,8 @@ const tlsDir = "/etc/berth/tls"
 // nested is an engine in namespaces of its own, whose monitor is this process.
 type nested struct {
 	*engine.Engine
-	ports *ports
+	ports    *ports
+	patience time.Duration
 }
 
 func (s *starter) startNested(ctx context.Context, isolation Isolation) (started, error) {
@@ -66,7 +67,7 @@ func (s *starter) startNested(ctx context.Context, isolation Isolation) (started
 			}
 		}
 	}()
-	return &nested{e, p}, nil
+	return &nested{e, p, s.plan.patience}, nil
 }
 
 // nest says what of the container the engine gets.
@@ -178,8 +179,8 @@ func (s *starter) daemonEnv() []string {
 
 func (e *nested) socket() string { return e.Info().Socket }
 
-// patience is for how long containers are given to stop; the container's runtime, which has
-// its own idea of that, ends this process when it has none left.
+// patience is for how long containers are given to stop, unless --stop-timeout says it; the
+// container's runtime, which has its own idea of that, ends this process when it has none left.
 const patience = 60 * time.Second
 
 func (e *nested) wait(ctx context.Context) (int, error) {
@@ -194,7 +195,7 @@ func (e *nested) wait(ctx context.Context) (int, error) {
 		return 0, closeErr
 	case <-ctx.Done():
 	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.patience)
 	defer cancel()
 	if err := e.Shutdown(stop); err != nil {
 		return 1, fmt.Errorf("end the engine: %w", err)

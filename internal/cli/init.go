@@ -21,7 +21,8 @@ DOCKER_HOST set. Besides dockerd's flags there are
   --isolation userns|rootful|none   how far the engine is kept from the container
   --mirror URL                      ask this mirror for the images of all registries
   --ca FILE                         trust these authorities, besides the usual ones
-  --pids N                          most processes of the engine's containers`,
+  --pids N                          most processes of the engine's containers
+  --stop-timeout SECONDS            how long containers may take to end (default 60)`,
 		Example: `  docker run --privileged -d --name dockerd berth:latest --registry-mirror=https://mirror.example
   berth init --registry-mirror=https://mirror.example    # what runs in that container`,
 		DisableFlagParsing: true,

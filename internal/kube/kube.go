@@ -72,7 +72,8 @@ type Options struct {
 	DockerConfigSecret string // kubernetes.io/dockerconfigjson, for the client
 	PullSecret         string // for the pod's own images
 
-	Grace        int64  // seconds that containers are given to end
+	Grace        int64  // seconds that the pod is given to end
+	StopTimeout  int64  // seconds of them that the engine's containers are; -1: as suits the kind
 	RuntimeClass string // of Unprivileged
 	Seccomp      string // of Unprivileged: a profile below the kubelet's directory, or Unconfined
 	AppArmor     string // of Unprivileged: a profile that is loaded on the node, or Unconfined
@@ -110,7 +111,7 @@ type Env struct {
 func Defaults() Options {
 	return Options{
 		Image: "berth:latest", ClientImage: "", Workspace: "/workspace",
-		Level: UserNS, Endpoint: EndpointUnix, Data: DataEmptyDir, Grace: 30,
+		Level: UserNS, Endpoint: EndpointUnix, Data: DataEmptyDir, Grace: 30, StopTimeout: -1,
 		RuntimeClass: RuntimeClassName, Seccomp: SeccompProfile, AppArmor: Unconfined,
 		Job: JobOptions{TTL: -1}, Cron: CronOptions{Concurrency: "Forbid"}, Replicas: 1,
 	}

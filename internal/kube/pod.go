@@ -31,7 +31,7 @@ func (o *Options) pod(restart string) podSpec {
 		RestartPolicy:                 restart,
 		TerminationGracePeriodSeconds: ptr(o.Grace),
 		SecurityContext:               &podSecurity{SupplementalGroups: []int64{socketGroup}},
-		InitContainers:                []container{o.engine()},
+		InitContainers:                []container{o.engine(restart == "Never")},
 		Containers:                    []container{o.client()},
 		Volumes:                       o.volumes(),
 	}
@@ -48,9 +48,9 @@ func (o *Options) pod(restart string) podSpec {
 }
 
 // engine is a container that Kubernetes starts before the others, and ends after them.
-func (o *Options) engine() container {
+func (o *Options) engine(job bool) container {
 	c := container{
-		Name: engineName, Image: o.Image, RestartPolicy: "Always", Args: o.engineArgs(),
+		Name: engineName, Image: o.Image, RestartPolicy: "Always", Args: o.engineArgs(job),
 		SecurityContext: o.engineSecurity(),
 		// The command returns when the engine is ready, so the first probe is the only one.
 		StartupProbe:             health(1, 60, 60),
@@ -76,7 +76,7 @@ func health(period, timeout, failures int64) *probe {
 	return &probe{Exec: &execAction{[]string{"berth", "health"}}, PeriodSeconds: period, TimeoutSeconds: timeout, FailureThreshold: failures}
 }
 
-func (o *Options) engineArgs() []string {
+func (o *Options) engineArgs(job bool) []string {
 	isolation := map[Level]string{Unprivileged: "none", UserNS: "userns", Rootful: "rootful"}[o.Level]
 	args := []string{"dockerd", "--host=unix:///var/run/docker.sock", "--host=unix://" + socketDir + "/docker.sock"}
 	if o.Endpoint == EndpointTCP {
@@ -95,9 +95,20 @@ func (o *Options) engineArgs() []string {
 	if !slices.ContainsFunc(o.EngineArgs, func(a string) bool { return strings.HasPrefix(a, "--log-level") || a == "--debug" || a == "-D" }) {
 		args = append(args, "--log-level=warn")
 	}
-	// Containers are ended before Kubernetes's patience is.
-	args = append(args, fmt.Sprintf("--shutdown-timeout=%d", max(1, o.Grace-5)))
+	args = append(args, fmt.Sprintf("--stop-timeout=%d", o.stopTimeout(job)))
 	return append(args, o.EngineArgs...)
+}
+
+// stopTimeout has the engine end before Kubernetes's patience does. What a Job's containers
+// would write goes with its volume, so nobody waits long for those that it left.
+func (o *Options) stopTimeout(job bool) int64 {
+	switch {
+	case o.StopTimeout >= 0:
+		return o.StopTimeout
+	case job && o.Data != DataPVC:
+		return 2
+	}
+	return max(1, o.Grace-5)
 }
 
 func (o *Options) engineSecurity() *security {

@@ -40,7 +40,7 @@ func (o *Options) check(kind string) error {
 		checkAmount("--ephemeral-storage", o.EphemeralStorage), checkAmount("--ephemeral-storage-request", o.EphemeralStorageRequest),
 		checkCPUs("--cpus", o.CPUs), checkCPUs("--cpus-request", o.CPUsRequest), checkCPUs("--client-cpus", o.ClientCPUs),
 		checkAmount("--data-size", o.DataSize), o.checkData(kind), checkPath("--workspace", o.Workspace),
-		checkPIDs(o.PIDs), atLeast("--grace", o.Grace, 1), atLeast("--replicas", o.Replicas, 0),
+		checkPIDs(o.PIDs), atLeast("--grace", o.Grace, 1), atLeast("--stop-timeout", o.StopTimeout, -1), atLeast("--replicas", o.Replicas, 0),
 		atLeast("--backoff-limit", o.Job.BackoffLimit, 0), atLeast("--deadline", o.Job.Deadline, 0), atLeast("--ttl", o.Job.TTL, -1),
 		checkOptional("--service-account", o.ServiceAccount), checkOptional("--pull-secret", o.PullSecret),
 		checkOptional("--docker-config-secret", o.DockerConfigSecret), checkOptional("--runtime-class", o.RuntimeClass),
