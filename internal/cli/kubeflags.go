@@ -58,7 +58,7 @@ func (f *kubeFlags) register(cmd *cobra.Command) {
 	fs.StringVar(&f.PullSecret, "pull-secret", "", "Secret that the pod's own images are pulled with")
 
 	fs.Int64Var(&f.Grace, "grace", f.Grace, "seconds that the pod is given to end")
-	fs.Int64Var(&f.StopTimeout, "stop-timeout", f.StopTimeout, "seconds of them that the engine's containers are; -1 for 2 in a Job, else all but five")
+	fs.Int64Var(&f.StopTimeout, "stop-timeout", f.StopTimeout, "seconds of them that the engine's containers are; -1 for one in a Job, else all but five")
 	fs.StringVar(&f.RuntimeClass, "runtime-class", f.RuntimeClass, "RuntimeClass of the level unprivileged")
 	fs.StringVar(&f.Seccomp, "seccomp", f.Seccomp, "seccomp profile of the level unprivileged, on the node, or Unconfined")
 	fs.StringVar(&f.AppArmor, "apparmor", f.AppArmor, "AppArmor profile of the level unprivileged, such as "+kube.AppArmorProfile)

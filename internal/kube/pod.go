@@ -106,7 +106,7 @@ func (o *Options) stopTimeout(job bool) int64 {
 	case o.StopTimeout >= 0:
 		return o.StopTimeout
 	case job && o.Data != DataPVC:
-		return 2
+		return 1
 	}
 	return max(1, o.Grace-5)
 }
