@@ -21,7 +21,7 @@ type createFlags struct {
 	engine                    engineFlags
 	pulls, loads, builds, run []string
 	fromEngine                string
-	update, asJSON            bool
+	update, stop, asJSON      bool
 }
 
 func (a *app) snapshotCreateVerb() *cobra.Command {
@@ -33,8 +33,8 @@ func (a *app) snapshotCreateVerb() *cobra.Command {
 order: --pull, --load, --build, --run. With --update the engine begins as a copy of the latest
 version, so that only what has changed is pulled and stored. Containers do not travel.
 
-With --from ENGINE nothing is started: the snapshot is what that stopped engine holds, which
-can be started again afterwards.`,
+With --from ENGINE nothing is started: the snapshot is what that engine holds. It must be
+stopped, for only then its databases are whole, or be stopped for the moment (--stop).`,
 		Example: `  sudo berth snapshot create ci --pull postgres:17 --run 'docker compose pull'
   sudo berth snapshot create ci --update --pull postgres:17`,
 		Args: exactly(1, "a name for the snapshot"),
@@ -46,6 +46,7 @@ can be started again afterwards.`,
 	fs.StringArrayVar(&f.builds, "build", nil, "build the Dockerfile in `DIR`; its image gets the name of the directory")
 	fs.StringArrayVar(&f.run, "run", nil, "run the shell script `SCRIPT` on this machine with docker pointing at the engine")
 	fs.StringVar(&f.fromEngine, "from", "", "make it of what the stopped `ENGINE` holds")
+	fs.BoolVar(&f.stop, "stop", false, "with --from: stop the engine if it runs, and start it again afterwards")
 	fs.BoolVar(&f.update, "update", false, "begin with the latest version of the snapshot")
 	fs.BoolVar(&f.asJSON, "json", false, "print the snapshot as one JSON object")
 	f.engine.register(cmd, "network of the engine: veth or none")
@@ -61,6 +62,8 @@ func (a *app) snapshotCreate(cmd *cobra.Command, f *createFlags, name string) er
 	switch {
 	case f.fromEngine != "" && (len(todo) > 0 || f.update):
 		return usage(cmd, "--from takes an engine as it is; leave the other sources out")
+	case f.stop && f.fromEngine == "":
+		return usage(cmd, "--stop is for --from ENGINE")
 	case f.fromEngine == "" && len(todo) == 0:
 		return usage(cmd, "say what to put in: --pull, --load, --build, --run or --from")
 	case f.engine.net == netHost:
@@ -176,9 +179,13 @@ func (a *app) snapshotOfEngine(cmd *cobra.Command, f *createFlags, name string) 
 	if err != nil {
 		return err
 	}
-	man, err := m.FreezeStopped(cmd.Context(), info.ID, name, []string{"engine " + info.Name})
+	freeze := m.FreezeStopped
+	if f.stop {
+		freeze = m.FreezeRunning
+	}
+	man, err := freeze(cmd.Context(), info.ID, name, []string{"engine " + info.Name})
 	if errors.Is(err, engine.ErrRunning) {
-		return fmt.Errorf("engine %s is %s; stop it first with `berth stop %s`", info.Name, info.Status, info.Name)
+		return fmt.Errorf("engine %s is %s; stop it first with `berth stop %s`, or say --stop to have it stopped for the moment", info.Name, info.Status, info.Name)
 	}
 	if err != nil {
 		return err

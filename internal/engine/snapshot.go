@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -65,6 +66,11 @@ func (l *launch) pinSnapshot() error {
 	}
 	if err := man.Fits(string(spec.Isolation)); err != nil {
 		return err
+	}
+	if man.Payload != l.info.Payload && man.Engine != "" {
+		if err := checkVersion(man, engineVersion(l.info.Payload)); err != nil {
+			return err
+		}
 	}
 	spec.From = man.Ref().String()
 	l.info.Bases, err = store.Bases(man)
@@ -221,8 +227,31 @@ func (mon *monitor) stoppedCleanly() bool {
 func (i *Info) source() snapshot.Source {
 	return snapshot.Source{
 		Data: i.Data, IDs: i.ownerIDs(), Isolation: string(i.Spec.Isolation), Bases: i.Bases, Payload: i.Payload,
-		Apart: i.Spec.Limits.Disk > 0,
+		Engine: engineVersion(i.Payload), Apart: i.Spec.Limits.Disk > 0,
 	}
+}
+
+// stopPatience is how long containers have to stop for a snapshot, as with docker stop.
+const stopPatience = 30 * time.Second
+
+// FreezeRunning is FreezeStopped for an engine that may run: it is stopped for the moment and
+// started again, also if no snapshot was made or ctx is cancelled.
+func (m *Manager) FreezeRunning(ctx context.Context, ref, name string, sources []string) (*snapshot.Manifest, error) {
+	info, err := m.Find(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if info.Status != StatusRunning {
+		return m.FreezeStopped(ctx, info.ID, name, sources)
+	}
+	if err := m.Stop(ctx, info.ID, stopPatience); err != nil {
+		return nil, err
+	}
+	man, err := m.FreezeStopped(ctx, info.ID, name, sources)
+	if _, startErr := m.StartStopped(context.WithoutCancel(ctx), info.ID); startErr != nil {
+		err = errors.Join(err, fmt.Errorf("start %s again: %w", info.Name, startErr))
+	}
+	return man, err
 }
 
 // FreezeStopped makes a snapshot of a stopped engine, which becomes a fork of it and can be

@@ -56,12 +56,15 @@ func TestFullDisk(t *testing.T) {
 	leak.Guard(t, scope)
 	state := stateOn(t, "ext4", []string{"mkfs.ext4", "-q", "-F"})
 	create(t, "tmpl")
+	archive := filepath.Join(t.TempDir(), "tmpl.tar")
+	must(t, "snapshot", "export", "-o", archive, "tmpl")
 	before := hash(t, filepath.Join(state, "snapshots"))
 	filler := filepath.Join(state, "filler")
 	fill(t, filler)
 	for _, args := range [][]string{
 		{"run", "--from", "tmpl", "--", "true"},
 		{"snapshot", "create", "more", "--load", imageTar},
+		{"snapshot", "import", archive, "more"},
 	} {
 		if r := berth(t, args...); r.code == 0 {
 			t.Errorf("berth %s on a full disk: %s", strings.Join(args, " "), r)

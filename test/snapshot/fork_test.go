@@ -157,7 +157,7 @@ func TestManyForksAtOnce(t *testing.T) {
 	leak.Guard(t, scope)
 	create(t, "tmpl")
 	before := hash(t, store)
-	const n = 24
+	const n = 50
 	answers := make(chan result)
 	for i := range n {
 		go func() {
@@ -187,4 +187,71 @@ func TestKilledWhileCreating(t *testing.T) {
 		}
 	}
 	os.RemoveAll(store + "/dead")
+}
+
+// Each source does what it says, in the order that is promised; one that fails leaves nothing.
+func TestSources(t *testing.T) {
+	leak.Guard(t, scope)
+	t.Cleanup(func() { must(t, "snapshot", "rm", "-f", "made"); must(t, "gc") })
+	var m struct {
+		Sources []string
+		Engine  string
+		Images  []struct{ Name string }
+	}
+	decode(t, must(t, "snapshot", "create", "made", "--json", "--run", "docker tag build late:1", "--build", buildDir, "--load", imageTar), &m)
+	if fmt.Sprint(m.Sources) != fmt.Sprintf("[load %s build %s run docker tag build late:1]", imageTar, buildDir) || m.Engine == "" {
+		t.Errorf("%+v", m)
+	}
+	if text := fmt.Sprint(m.Images); !strings.Contains(text, "berth.test/busy:1") || !strings.Contains(text, "build:latest") || !strings.Contains(text, "late:1") {
+		t.Errorf("images: %s", text)
+	}
+	docker := up(t, "fork", "--from", "made", "--no-volumes")
+	ok(t, "what was built", docker("run", "--rm", "late:1", "sh", "-ec", look), "replaced")
+	must(t, "rm", "fork")
+	for _, args := range [][]string{{"--run", "exit 3"}, {"--load", "/none"}, {"--build", "/none"}, {"--pull", "127.0.0.1:1/none"}} {
+		refused := berth(t, append([]string{"snapshot", "create", "failed"}, args...)...)
+		if refused.code == 0 || !strings.Contains(refused.err, "no snapshot was made") {
+			t.Errorf("%v: %s", args, refused)
+		}
+	}
+	if out := must(t, "snapshot", "ls", "-q", "failed"); out != "" {
+		t.Errorf("a failed one is there: %s", out)
+	}
+}
+
+func TestVolumes(t *testing.T) {
+	leak.Guard(t, scope)
+	create(t, "tmpl")
+	docker := up(t, "with", "--from", "tmpl")
+	ok(t, "a volume", docker("run", "--rm", "-v", "keep:/v", imageName, "sh", "-c", "cat /v/f; echo more >/v/f"), "kept")
+	without := up(t, "without", "--from", "tmpl", "--no-volumes")
+	if r := without("volume", "ls", "-q"); r.code != 0 || r.out != "" {
+		t.Errorf("volumes travelled: %s", r)
+	}
+	ok(t, "a volume of the same name", without("run", "--rm", "-v", "keep:/v", imageName, "ls", "/v"))
+	again := up(t, "again", "--from", "tmpl")
+	ok(t, "a volume", again("run", "--rm", "-v", "keep:/v", imageName, "cat", "/v/f"), "kept")
+	refused(t, []string{"--from"}, "run", "--no-volumes", "--", "true")
+	must(t, "rm", "with", "without", "again")
+}
+
+// An engine that runs can be stopped for its snapshot, and goes on.
+func TestSnapshotOfARunningEngine(t *testing.T) {
+	leak.Guard(t, scope)
+	docker := up(t, "live")
+	ok(t, "load", docker("load", "-q", "-i", imageTar))
+	ok(t, "a service", docker("run", "-d", "--restart", "always", "--name", "service", imageName, "sleep", "1000"))
+	refused(t, []string{"--stop"}, "snapshot", "create", "taken", "--from", "live")
+	if out := must(t, "snapshot", "create", "taken", "--from", "live", "--stop"); out != "taken@1" {
+		t.Errorf("printed %q", out)
+	}
+	ok(t, "the engine goes on", docker("ps", "--format", "{{.Names}}"), "service")
+	fork := up(t, "fork", "--from", "taken")
+	ok(t, "a fork", fork("run", "--rm", imageName))
+	if r := fork("ps", "-aq"); r.out != "" {
+		t.Errorf("containers travelled: %s", r)
+	}
+	must(t, "rm", "fork", "live")
+	must(t, "snapshot", "rm", "taken")
+	must(t, "gc")
 }

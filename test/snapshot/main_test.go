@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-dev/berth/test/deadline"
 	"github.com/berth-dev/berth/test/image"
 	"github.com/berth-dev/berth/test/leak"
 	"github.com/berth-dev/berth/test/sandbox"
@@ -27,8 +28,10 @@ import (
 const (
 	imageName = "berth.test/busy:1"
 	store     = "/var/lib/berth/snapshots"
-	limit     = 120 * time.Second // for one berth command
 )
+
+// limit is for one berth command.
+var limit = deadline.Scaled(180 * time.Second)
 
 // Set once by setUp.
 var berthProgram, imageTar, buildDir string

@@ -137,8 +137,10 @@ func TestPushAndPull(t *testing.T) {
 	t.Run("elsewhere", func(t *testing.T) {
 		elsewhere(t)
 		cleanly(t, "cache")
-		if r := berthWith(t, []string{"BERTH_FAULT=import-layer:kill"}, "snapshot", "pull", ca, ref); r.code == 0 || must(t, "snapshot", "ls", "-q") != "" {
-			t.Errorf("killed while pulling: %s", r)
+		for _, step := range []string{"fetch", "data", "layer", "blobs", "describe", "note"} {
+			if r := berthWith(t, []string{"BERTH_FAULT=import-" + step + ":kill"}, "snapshot", "pull", ca, ref); r.code == 0 || must(t, "snapshot", "ls", "-q") != "" {
+				t.Errorf("killed after %s: %s", step, r)
+			}
 		}
 		if out := must(t, "snapshot", "pull", ca, ref); out != "cache@1" {
 			t.Errorf("pull printed %q", out)
