@@ -121,7 +121,7 @@ say docker rmi -f boxed:1 seven two:2 built:1 $IMAGENAME $REGISTRY/pulled:1 $REG
 say docker image prune -af
 say docker images -aq
 say docker volume ls -q
-say docker builder prune -af
+docker builder prune -af >/dev/null; echo "== prune $?"
 say docker system df --format '{{.Type}} {{.TotalCount}} {{.Active}} {{.Size}}'
 } | sed -E 's/[0-9a-f]{64}/ID/g; s/[0-9a-f]{12}/ID/g; s/[0-9.]+[kM]?B/SIZE/g'
 `
