@@ -68,9 +68,18 @@ type session struct {
 
 // open starts berth; extra is what the command does before it waits.
 func (b *bench) open(ctx context.Context, extra string, env ...string) (*session, error) {
+	return b.openFrom(ctx, "", extra, env...)
+}
+
+// openFrom is open for a fork of a snapshot; an empty name stands for none.
+func (b *bench) openFrom(ctx context.Context, from, extra string, env ...string) (*session, error) {
 	s := &session{}
-	s.cmd = exec.CommandContext(ctx, b.program, "run", "--", "sh", "-ec",
-		"date +%s%N; "+extra+"\necho $DOCKER_HOST; read wait || true; date +%s%N")
+	args := []string{"run"}
+	if from != "" {
+		args = append(args, "--from", from)
+	}
+	s.cmd = exec.CommandContext(ctx, b.program, append(args, "--", "sh", "-ec",
+		"date +%s%N; "+extra+"\necho $DOCKER_HOST; read wait || true; date +%s%N")...)
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 	s.cmd.Dir, s.cmd.Stderr = "/", &s.stderr
 	s.cmd.Env = append(os.Environ(), env...)

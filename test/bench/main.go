@@ -71,6 +71,7 @@ func (b *bench) all(ctx context.Context, only string) error {
 		{"work", "berth's own work before the runtime", false, b.ownWork},
 		{"size", "size of the program", false, b.size},
 		{"list", "berth ls with fifty engines", true, b.list},
+		{"snapshot", "forks of 5 GB of images, against loading and pulling them", true, b.snapshots},
 		{"sdk", "package berth against the command, docker pull and the plain client", false, b.sdk},
 	} {
 		if only != "" && only != section.name || only == "" && b.quick && section.long {

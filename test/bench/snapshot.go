@@ -1,0 +1,301 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/test/image"
+	"github.com/berth-dev/berth/test/registry"
+)
+
+// Sizes of what snapshots hold, in bytes of images.
+const (
+	largeBytes = 5 << 30
+	smallBytes = largeBytes / 10
+)
+
+// snapshots measures forks of snapshots with many images, against an engine that has none
+// and against the ways in which an engine comes by the same images otherwise.
+func (b *bench) snapshots(ctx context.Context) error {
+	defer b.clean(context.WithoutCancel(ctx))
+	begin := time.Now()
+	took, create, err := b.snapshotOf(ctx, "bench-large", largeBytes)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "  5 GB in a snapshot after %.0f s\n", time.Since(begin).Seconds())
+	if _, _, err := b.snapshotOf(ctx, "bench-small", smallBytes); err != nil {
+		return err
+	}
+	forks, err := b.forkStarts(ctx)
+	if err != nil {
+		return err
+	}
+	b.add(summarize("docker load of 20 images, 5 GB", "ms", []float64{ms(took)}))
+	b.add(summarize("snapshot create --from ENGINE, 5 GB", "ms", []float64{ms(create)}).atMost(2000))
+	pull, err := b.pullLarge(ctx)
+	if err != nil {
+		return err
+	}
+	b.add(summarize("pull of the same from a loopback registry", "ms", []float64{ms(pull)}))
+	b.add(summarize("docker load / fork", "x", []float64{ms(took) / forks}))
+	b.add(summarize("pull / fork", "x", []float64{ms(pull) / forks}))
+	return b.fiftyForks(ctx)
+}
+
+func (b *bench) clean(ctx context.Context) {
+	args := []string{"rm", "-f", "bench-source"}
+	for i := range manyForks {
+		args = append(args, forkName(i))
+	}
+	for _, args := range [][]string{args, {"snapshot", "rm", "-f", "bench-large", "bench-small"}, {"gc"}} {
+		_, _ = b.output(ctx, args...)
+	}
+}
+
+// snapshotOf loads images into an engine and makes a snapshot of that. It returns how long
+// the one and the other took.
+func (b *bench) snapshotOf(ctx context.Context, name string, size int64) (load, create time.Duration, err error) {
+	images, err := large(size)
+	if err != nil {
+		return 0, 0, err
+	}
+	archive, err := b.archive("large.tar", images)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer os.Remove(archive)
+	if _, err := b.output(ctx, "up", "bench-source"); err != nil {
+		return 0, 0, err
+	}
+	if load, err = b.timed(ctx, "docker", "--engine", "bench-source", "load", "-q", "-i", archive); err != nil {
+		return 0, 0, err
+	}
+	if _, err := b.output(ctx, "stop", "bench-source"); err != nil {
+		return 0, 0, err
+	}
+	if create, err = b.timed(ctx, "snapshot", "create", name, "--from", "bench-source"); err != nil {
+		return 0, 0, err
+	}
+	_, err = b.output(ctx, "rm", "bench-source")
+	return load, create, err
+}
+
+func (b *bench) timed(ctx context.Context, args ...string) (time.Duration, error) {
+	begin := time.Now()
+	_, err := b.output(ctx, args...)
+	return time.Since(begin), err
+}
+
+// forkStarts compares starts, in turn; it returns the median of a large fork's, in ms.
+func (b *bench) forkStarts(ctx context.Context) (float64, error) {
+	starts := map[string][]float64{}
+	var disk, more, container []float64
+	kinds := []string{"", "bench-large", "bench-small"}
+	for range b.runs {
+		for _, from := range kinds {
+			s, err := b.openFrom(ctx, from, "")
+			if err != nil {
+				return 0, err
+			}
+			starts[from] = append(starts[from], ms(s.ready))
+			if from == "bench-large" {
+				disk = append(disk, float64(ownBytes(filepath.Join(stateDir(), "engines", s.id, "data")))/(1<<20))
+			}
+			if _, err := s.close(); err != nil {
+				return 0, err
+			}
+		}
+		last := len(starts[""]) - 1
+		more = append(more, starts["bench-large"][last]-starts[""][last])
+		// The clock stops when the container has ended, before the engine does.
+		begin := time.Now()
+		out, err := b.output(ctx, "run", "--from", "bench-large", "--", "sh", "-ec", "docker run --rm "+largeName(0)+" true; date +%s%N")
+		if err != nil {
+			return 0, err
+		}
+		var ns int64
+		if _, err := fmt.Sscan(strings.TrimSpace(string(out)), &ns); err != nil {
+			return 0, err
+		}
+		container = append(container, ms(time.Unix(0, ns).Sub(begin)))
+	}
+	plain, big, small := summarize("start of a plain engine", "ms", starts[""]), summarize("start of a fork, 20 images, 5 GB", "ms", starts["bench-large"]), summarize("start of a fork, 20 images, 0.5 GB", "ms", starts["bench-small"])
+	b.add(plain)
+	b.add(big)
+	b.add(summarize("fork of 5 GB minus plain start, pair by pair", "ms", more).atMost(100))
+	b.add(small)
+	b.add(summarize("fork of 5 GB / fork of 0.5 GB, medians", "x", []float64{big.Median / small.Median}).atMost(1.2))
+	b.add(summarize("new disk of a fork of 5 GB", "MiB", disk).atMost(2))
+	b.add(summarize("request to the end of a first container in a fork", "ms", container).atMost(600))
+	return big.Median, nil
+}
+
+func stateDir() string { return or(os.Getenv("BERTH_STATE_DIR"), "/var/lib/berth") }
+
+// ownBytes is what a tree takes on disk, without files that have names elsewhere.
+func ownBytes(dir string) (total int64) {
+	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // gone meanwhile
+		}
+		if info, err := e.Info(); err == nil {
+			if st := info.Sys().(*syscall.Stat_t); e.IsDir() || st.Nlink == 1 {
+				total += st.Blocks * 512
+			}
+		}
+		return nil
+	})
+	return total
+}
+
+// pullLarge pulls the images from a registry on this machine into an empty engine.
+func (b *bench) pullLarge(ctx context.Context) (time.Duration, error) {
+	dir, err := os.MkdirTemp(b.work, "registry-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	blobs := ggcr.NewDiskBlobHandler(dir)
+	reg, err := registry.Start(ctx, registry.Options{Dir: b.work, Handler: ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithBlobHandler(blobs))})
+	if err != nil {
+		return 0, err
+	}
+	defer reg.Close()
+	images, err := large(largeBytes)
+	if err != nil {
+		return 0, err
+	}
+	script := ""
+	for tag, img := range images {
+		ref := reg.Address() + "/" + tag.RepositoryStr() + ":1"
+		if err := image.Push(ref, img, reg.Transport(), nil); err != nil {
+			return 0, err
+		}
+		script += "docker pull -q " + ref + " >/dev/null & "
+	}
+	begin := time.Now()
+	out, err := b.output(ctx, "run", "--registry-ca", reg.Address()+"="+reg.CAFile, "--add-host", reg.Host+":host-gateway", "--mirror", "off",
+		"--", "sh", "-ec", script+"wait; docker images -q | wc -l; date +%s%N")
+	if err != nil {
+		return 0, err
+	}
+	var n int
+	var ns int64
+	if _, err := fmt.Sscan(string(out), &n, &ns); err != nil || n != manyImages {
+		return 0, fmt.Errorf("%d of %d images were pulled: %w", n, manyImages, err)
+	}
+	return time.Unix(0, ns).Sub(begin), nil
+}
+
+const manyForks = 50
+
+func forkName(i int) string { return fmt.Sprintf("bench-fork-%d", i) }
+
+// fiftyForks weighs forks that run at the same time, and has all of them read one file.
+func (b *bench) fiftyForks(ctx context.Context) error {
+	const atOnce = 4
+	slots, errs := make(chan struct{}, atOnce), make(chan error, manyForks)
+	for i := range manyForks {
+		slots <- struct{}{}
+		go func() {
+			_, err := b.output(ctx, "up", "--net", "none", "--from", "bench-large", forkName(i))
+			errs <- err
+			<-slots
+		}()
+	}
+	for range manyForks {
+		if err := <-errs; err != nil {
+			return err
+		}
+	}
+	var disk []float64
+	engines, err := filepath.Glob(filepath.Join(stateDir(), "engines", "*", "data"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range engines {
+		disk = append(disk, float64(ownBytes(dir))/(1<<20))
+	}
+	b.add(summarize("disk of each of 50 forks before use", "MiB", disk).atMost(2))
+	return b.sharedReads(ctx)
+}
+
+// sharedReads measures how much the page cache grows when all forks read one large file.
+func (b *bench) sharedReads(ctx context.Context) error {
+	files, err := filepath.Glob(filepath.Join(stateDir(), "snapshots/bench-large/1/layers/*/fs/ballast"))
+	if err != nil || len(files) != manyImages {
+		return fmt.Errorf("%d large files in the snapshot: %v", len(files), err)
+	}
+	for _, file := range files {
+		if err := forgetPages(file); err != nil {
+			return err
+		}
+	}
+	read := func(i int) error {
+		_, err := b.output(ctx, "docker", "--engine", forkName(i), "run", "--rm", "--net", "none", largeName(0), "sh", "-c", "cat /ballast >/dev/null")
+		return err
+	}
+	var growth []float64
+	before, err := cached()
+	if err != nil {
+		return err
+	}
+	for i := range manyForks {
+		if err := read(i); err != nil {
+			return err
+		}
+		now, err := cached()
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			growth = append(growth, now-before)
+		}
+		if i == manyForks-1 {
+			growth = append(growth, now-before)
+		}
+	}
+	b.add(summarize("page cache after one fork has read a file of 256 MiB", "MiB", growth[:1]))
+	b.add(summarize("page cache after all 50 have read it", "MiB", growth[1:]).atMost(2 * 256))
+	return nil
+}
+
+// forgetPages drops a file from the page cache.
+func forgetPages(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+}
+
+// cached is the size of the page cache in MiB (proc_meminfo(5)).
+func cached() (float64, error) {
+	data, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		var kib float64
+		if _, err := fmt.Sscanf(line, "Cached: %f kB", &kib); err == nil {
+			return kib / 1024, nil
+		}
+	}
+	return 0, fmt.Errorf("/proc/meminfo names no Cached")
+}
