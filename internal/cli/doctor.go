@@ -59,12 +59,13 @@ func (a *app) examine(ctx context.Context) ([]doctor.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return doctor.Examine(doctor.Gather(ctx, doctor.Sources{
+	results := doctor.Examine(doctor.Gather(ctx, doctor.Sources{
 		StateDir: paths.State,
 		User:     user.Name,
 		Payload:  func(ctx context.Context) (string, bool, error) { return lookAtPayload(ctx, paths) },
 		Network:  lookAtNetwork,
-	})), nil
+	}))
+	return append(results, a.lookAtDisk(ctx, paths)...), nil
 }
 
 // lookAtNetwork runs the network's own probes.

@@ -36,12 +36,31 @@ type Options struct {
 	Volatile bool
 }
 
+// Try says what is missing on this machine, or nil. It changes nothing.
+func Try() error {
+	if _, err := findMkfs(); err != nil {
+		return err
+	}
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		return fmt.Errorf("%w: loop devices: %w", ErrUnable, err)
+	}
+	return nil
+}
+
+func findMkfs() (string, error) {
+	program, err := exec.LookPath(mkfs)
+	if err != nil {
+		return "", fmt.Errorf("%w: %s is not installed; install e2fsprogs", ErrUnable, mkfs)
+	}
+	return program, nil
+}
+
 // Make makes the file image, with a file system in it, and mounts that at dir, which exists
 // and is empty. When there is an error, neither is left. Cancelling ctx ends it early.
 func Make(ctx context.Context, image, dir string, o Options) error {
-	program, err := exec.LookPath(mkfs)
+	program, err := findMkfs()
 	if err != nil {
-		return fmt.Errorf("%w: %s is not installed; install e2fsprogs", ErrUnable, mkfs)
+		return err
 	}
 	f, err := os.OpenFile(image, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

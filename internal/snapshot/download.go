@@ -48,9 +48,6 @@ func (m *meter) add(n int64) {
 // fetchAll downloads blobs, several at once. What is there already, whole or in part, is
 // not moved again.
 func (s *Store) fetchAll(ctx context.Context, in *artifact.Incoming, blobs []v1.Descriptor, tell func(done, total int64)) error {
-	if err := os.MkdirAll(s.Downloads(), 0o700); err != nil {
-		return err
-	}
 	m := &meter{tell: tell}
 	for _, d := range blobs {
 		m.total.Add(d.Size)

@@ -89,8 +89,10 @@ func (s *Store) Dir(m *Manifest) string { return s.versionDir(m.Name, m.Version)
 
 // lock keeps others from publishing, removing and collecting while f runs.
 func (s *Store) lock(ctx context.Context, f func() error) error {
-	if err := os.MkdirAll(filepath.Join(s.dir(), newDir), 0o700); err != nil {
-		return fmt.Errorf("make the directory of snapshots: %w", err)
+	for _, name := range []string{newDir, downloadsDir} {
+		if err := os.MkdirAll(filepath.Join(s.dir(), name), 0o700); err != nil {
+			return fmt.Errorf("make the directory of snapshots: %w", err)
+		}
 	}
 	lock, err := linux.Lock(ctx, filepath.Join(s.dir(), lockFile))
 	if err != nil {

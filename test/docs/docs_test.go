@@ -118,6 +118,12 @@ func programs(t *testing.T) string {
 	}
 	dir := t.TempDir()
 	hub := hub(t)
+	cache, err := registry.Start(t.Context(), registry.Options{Dir: t.TempDir(), Host: "localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cache.Close() })
+	t.Setenv("CACHE", cache.Address()+"/ci/cache:main")
 	bin := filepath.Join(dir, "bin")
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		t.Fatal(err)
@@ -127,10 +133,12 @@ func programs(t *testing.T) string {
 verb=$1
 case $verb in
 run | up) shift; exec %[1]s "$verb" --registry-ca docker.io=%[2]s --registry-ca %[3]s=%[2]s --add-host %[3]s:host-gateway "$@" ;;
-snapshot) if [ "$2" = create ] && [ "$4" != --from ]; then shift 2; set -- "$verb" create --registry-ca docker.io=%[2]s --registry-ca %[3]s=%[2]s --add-host %[3]s:host-gateway "$@"; fi; exec %[1]s "$@" ;;
+snapshot)
+	case $2 in push | pull) verb=$2; shift 2; exec %[1]s snapshot $verb --registry-ca %[4]s=%[5]s "$@" ;; esac
+	if [ "$2" = create ] && [ "$4" != --from ]; then shift 2; set -- "$verb" create --registry-ca docker.io=%[2]s --registry-ca %[3]s=%[2]s --add-host %[3]s:host-gateway "$@"; fi; exec %[1]s "$@" ;;
 *) exec %[1]s "$@" ;;
 esac
-`, berth, hub.CAFile, hubName), 0o755)
+`, berth, hub.CAFile, hubName, cache.Address(), cache.CAFile), 0o755)
 	return bin
 }
 
