@@ -22,6 +22,7 @@ type createFlags struct {
 	pulls, loads, builds, run []string
 	fromEngine                string
 	update, stop, asJSON      bool
+	containers                bool
 }
 
 func (a *app) snapshotCreateVerb() *cobra.Command {
@@ -31,7 +32,7 @@ func (a *app) snapshotCreateVerb() *cobra.Command {
 		Short: "Make a snapshot, or the next version of one",
 		Long: `Start an engine, fill it, stop it, and freeze what it holds. What is asked for is done in this
 order: --pull, --load, --build, --run. With --update the engine begins as a copy of the latest
-version, so that only what has changed is pulled and stored. Containers do not travel.
+version, so that only what has changed is pulled and stored. Containers do not travel, unless asked for.
 
 With --from ENGINE nothing is started: the snapshot is what that engine holds. It must be
 stopped, for only then its databases are whole, or be stopped for the moment (--stop).`,
@@ -47,6 +48,7 @@ stopped, for only then its databases are whole, or be stopped for the moment (--
 	fs.StringArrayVar(&f.run, "run", nil, "run the shell script `SCRIPT` on this machine with docker pointing at the engine")
 	fs.StringVar(&f.fromEngine, "from", "", "make it of what the stopped `ENGINE` holds")
 	fs.BoolVar(&f.stop, "stop", false, "with --from: stop the engine if it runs, and start it again afterwards")
+	fs.BoolVar(&f.containers, "containers", false, "let containers travel too; in forks they are stopped, unless their restart policy starts them")
 	fs.BoolVar(&f.update, "update", false, "begin with the latest version of the snapshot")
 	fs.BoolVar(&f.asJSON, "json", false, "print the snapshot as one JSON object")
 	f.engine.register(cmd, "network of the engine: veth or none")
@@ -97,7 +99,7 @@ func (a *app) snapshotCreate(cmd *cobra.Command, f *createFlags, name string) er
 		return explain(cmd, err)
 	}
 	freezer, ok := e.(interface {
-		Freeze(context.Context, string, []string) (*snapshot.Manifest, error)
+		Freeze(context.Context, engine.Freezing) (*snapshot.Manifest, error)
 	})
 	if !ok {
 		return errors.Join(errors.New("this engine cannot be frozen"), e.Close(cmd.Context()))
@@ -116,7 +118,7 @@ func (a *app) snapshotCreate(cmd *cobra.Command, f *createFlags, name string) er
 	for _, t := range todo {
 		sources = append(sources, t.source)
 	}
-	m, err := freezer.Freeze(cmd.Context(), name, sources)
+	m, err := freezer.Freeze(cmd.Context(), engine.Freezing{Name: name, Sources: sources, Containers: f.containers})
 	if err != nil {
 		return err
 	}
@@ -183,7 +185,7 @@ func (a *app) snapshotOfEngine(cmd *cobra.Command, f *createFlags, name string) 
 	if f.stop {
 		freeze = m.FreezeRunning
 	}
-	man, err := freeze(cmd.Context(), info.ID, name, []string{"engine " + info.Name})
+	man, err := freeze(cmd.Context(), info.ID, engine.Freezing{Name: name, Sources: []string{"engine " + info.Name}, Containers: f.containers})
 	if errors.Is(err, engine.ErrRunning) {
 		return fmt.Errorf("engine %s is %s; stop it first with `berth stop %s`, or say --stop to have it stopped for the moment", info.Name, info.Status, info.Name)
 	}

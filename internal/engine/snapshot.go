@@ -192,14 +192,28 @@ func forksOf(engines []Info, base string) []string {
 	return out
 }
 
+// Freezing says what a snapshot of an engine is to be.
+type Freezing struct {
+	Name       string
+	Sources    []string // what it is made of, for people
+	Containers bool     // containers travel as well
+}
+
+// source is what is frozen of the engine.
+func (f Freezing) source(i *Info) snapshot.Source {
+	src := i.source()
+	src.Containers = f.Containers
+	return src
+}
+
 // Freeze stops the engine and makes a snapshot of what it holds. The engine is gone
 // afterwards, also if there is an error or ctx is cancelled.
-func (e *Engine) Freeze(ctx context.Context, name string, sources []string) (*snapshot.Manifest, error) {
-	man, err := e.freeze(ctx, name, sources)
+func (e *Engine) Freeze(ctx context.Context, f Freezing) (*snapshot.Manifest, error) {
+	man, err := e.freeze(ctx, f)
 	return man, errors.Join(err, e.end(context.WithoutCancel(ctx), false, nil))
 }
 
-func (e *Engine) freeze(ctx context.Context, name string, sources []string) (*snapshot.Manifest, error) {
+func (e *Engine) freeze(ctx context.Context, f Freezing) (*snapshot.Manifest, error) {
 	if err := e.monitor.send(pid1.Message{Stop: true}); err != nil {
 		return nil, fmt.Errorf("stop the engine: %w", err)
 	}
@@ -215,7 +229,7 @@ func (e *Engine) freeze(ctx context.Context, name string, sources []string) (*sn
 	if err := e.m.killContainer(ctx, &e.info); err != nil {
 		return nil, err
 	}
-	return e.m.Snapshots().Freeze(ctx, name, sources, e.info.source())
+	return e.m.Snapshots().Freeze(ctx, f.Name, f.Sources, f.source(&e.info))
 }
 
 func (mon *monitor) stoppedCleanly() bool {
@@ -236,18 +250,18 @@ const stopPatience = 30 * time.Second
 
 // FreezeRunning is FreezeStopped for an engine that may run: it is stopped for the moment and
 // started again, also if no snapshot was made or ctx is cancelled.
-func (m *Manager) FreezeRunning(ctx context.Context, ref, name string, sources []string) (*snapshot.Manifest, error) {
+func (m *Manager) FreezeRunning(ctx context.Context, ref string, f Freezing) (*snapshot.Manifest, error) {
 	info, err := m.Find(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
 	if info.Status != StatusRunning {
-		return m.FreezeStopped(ctx, info.ID, name, sources)
+		return m.FreezeStopped(ctx, info.ID, f)
 	}
 	if err := m.Stop(ctx, info.ID, stopPatience); err != nil {
 		return nil, err
 	}
-	man, err := m.FreezeStopped(ctx, info.ID, name, sources)
+	man, err := m.FreezeStopped(ctx, info.ID, f)
 	if _, startErr := m.StartStopped(context.WithoutCancel(ctx), info.ID); startErr != nil {
 		err = errors.Join(err, fmt.Errorf("start %s again: %w", info.Name, startErr))
 	}
@@ -256,7 +270,7 @@ func (m *Manager) FreezeRunning(ctx context.Context, ref, name string, sources [
 
 // FreezeStopped makes a snapshot of a stopped engine, which becomes a fork of it and can be
 // started again afterwards. It returns [ErrRunning] for one that runs.
-func (m *Manager) FreezeStopped(ctx context.Context, ref, name string, sources []string) (*snapshot.Manifest, error) {
+func (m *Manager) FreezeStopped(ctx context.Context, ref string, f Freezing) (*snapshot.Manifest, error) {
 	if err := m.paths.Prepare(); err != nil {
 		return nil, err
 	}
@@ -288,14 +302,14 @@ func (m *Manager) FreezeStopped(ctx context.Context, ref, name string, sources [
 			return nil, err
 		}
 		defer func() { m.warn("let go of the engine's disk", &info, m.leaveData(&info)) }()
-		return m.Snapshots().Freeze(ctx, name, sources, info.source())
+		return m.Snapshots().Freeze(ctx, f.Name, f.Sources, f.source(&info))
 	}
-	src := info.source()
+	src := f.source(&info)
 	src.Owner, src.Adopt = info.ID, func(b layers.Base) (func() error, error) {
 		before := slices.Clone(info.Bases)
 		info.Bases = append(info.Bases, b)
 		undo := func() error { info.Bases = before; return writeRecord(m.paths.KeptRecord(info.ID), &info) }
 		return undo, writeRecord(m.paths.KeptRecord(info.ID), &info)
 	}
-	return m.Snapshots().Freeze(ctx, name, sources, src)
+	return m.Snapshots().Freeze(ctx, f.Name, f.Sources, src)
 }

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -27,9 +28,17 @@ var travels = []string{
 	contentDir + "/blobs", contentDir + "/ingest", metadataFile, snapshotterDir, "image", volumesDir,
 }
 
+// containersTravel are the parts that travel as well where containers do: what dockerd knows
+// of them, and the networks that they are in.
+var containersTravel = []string{containersDir, "network/files"}
+
 // leftOut reports whether the part of a data root at rel stays behind.
-func leftOut(rel string) bool {
-	for _, t := range travels {
+func leftOut(rel string, containers bool) bool {
+	parts := travels
+	if containers {
+		parts = slices.Concat(travels, containersTravel)
+	}
+	for _, t := range parts {
 		// On the way to, or within, what travels.
 		if rel == "." || rel == t || strings.HasPrefix(t, rel+"/") || strings.HasPrefix(rel, t+"/") {
 			return path.Dir(rel) == contentDir+"/ingest" // unfinished downloads

@@ -2,7 +2,9 @@ package snapshot
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,6 +60,9 @@ func (d *draft) describe(ctx context.Context) error {
 	if m.Volumes, err = volumes(data); err != nil {
 		return err
 	}
+	if m.Containers, err = containers(data); err != nil {
+		return err
+	}
 	slices.SortFunc(m.Layers, func(a, b Layer) int { return layerNumber(a.Name) - layerNumber(b.Name) })
 	for i := range m.Layers {
 		sum, err := digestOf(ctx, d.root, filepath.Join(ownLayers, m.Layers[i].Name))
@@ -93,4 +98,34 @@ func volumes(data *os.Root) ([]string, error) {
 		}
 	}
 	return out, err
+}
+
+// containers lists the names of containers; one whose record cannot be read goes by its id.
+func containers(data *os.Root) ([]string, error) {
+	found, err := entries(data, containersDir)
+	var out []string
+	for _, e := range found {
+		name := e.Name()
+		var record struct{ Name string }
+		if b, err := readRegular(data, filepath.Join(containersDir, name, "config.v2.json")); err == nil && json.Unmarshal(b, &record) == nil && record.Name != "" {
+			name = strings.TrimPrefix(record.Name, "/")
+		}
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out, err
+}
+
+// readRegular reads a file of moderate size that an engine may have made anything of.
+func readRegular(root *os.Root, name string) ([]byte, error) {
+	const largest = 4 << 20
+	f, err := root.OpenFile(name, unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > largest {
+		return nil, fmt.Errorf("%s is not a file, or too large", name)
+	}
+	return io.ReadAll(io.LimitReader(f, largest))
 }

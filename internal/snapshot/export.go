@@ -89,7 +89,8 @@ func (s *Store) assemble(ctx context.Context, m *Manifest) (*artifact.Artifact, 
 	parts := []artifact.Part{data.part(ctx, artifact.TypeData, s.dataPacker(m))}
 	c := artifact.Config{
 		Created: m.Created, Sources: m.Sources, Isolation: m.Isolation, Payload: m.Payload, Engine: m.Engine, Data: data.Tree,
-		Layers: []artifact.Tree{}, Blobs: []artifact.Blob{},
+		Containers: len(m.Containers) > 0,
+		Layers:     []artifact.Tree{}, Blobs: []artifact.Blob{},
 	}
 	trees, err := s.describeLayers(ctx, m)
 	if err != nil {

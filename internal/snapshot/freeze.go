@@ -22,6 +22,8 @@ type Source struct {
 	// Apart says that the data root has a file system of its own, from which layers cannot
 	// be moved: they are copied, and the data root stays as it is.
 	Apart bool
+	// Containers says that containers travel. They are stopped, as their engine is.
+	Containers bool
 	// Adopt says that the data root will be used again: its engine becomes a fork of the
 	// snapshot, for its layers go there and links take their places. Before the first layer
 	// goes, Adopt is told the new base, which the engine needs from then on; what it returns
@@ -92,7 +94,7 @@ func (d *draft) copyData(ctx context.Context) (err error) {
 	defer to.Close()
 	return tree.Copy(ctx, from, to, tree.Options{
 		From: d.src.IDs, To: d.src.IDs, Link: isBlob,
-		Skip: func(rel string) bool { return leftOut(rel) || d.leftOutLayer(rel) },
+		Skip: func(rel string) bool { return leftOut(rel, d.src.Containers) || d.leftOutLayer(rel) },
 	})
 }
 
@@ -105,6 +107,8 @@ func (d *draft) leftOutLayer(rel string) bool {
 	switch d.kinds[path.Base(rel)] {
 	case active:
 		return false
+	case container:
+		return !d.src.Containers
 	case committed:
 		info, err := d.data.Lstat(rel)
 		return err == nil && info.IsDir() // and not the link to a base's
@@ -113,6 +117,9 @@ func (d *draft) leftOutLayer(rel string) bool {
 }
 
 func (d *draft) prune(context.Context) error {
+	if d.src.Containers {
+		return nil
+	}
 	data, err := d.root.OpenRoot(dataDir)
 	if err != nil {
 		return err

@@ -220,9 +220,11 @@ func (i *importer) checkData() error {
 		switch {
 		case err != nil:
 			return err
-		case leftOut(rel) || isBlob(rel) || inPlace && !(e.IsDir() && layers.NamePattern.MatchString(e.Name())):
+		case leftOut(rel, i.in.Config.Containers) || isBlob(rel) || inPlace && !(e.IsDir() && layers.NamePattern.MatchString(e.Name())):
 			return strange(rel)
-		case inPlace || rel == volumesDir || rel == snapshotterFile:
+		case e.Type()&fs.ModeSymlink != 0:
+			return strange(rel) // there are links in what is the engine's only
+		case inPlace || rel == volumesDir || rel == containersDir || rel == snapshotterFile:
 			if e.IsDir() {
 				return fs.SkipDir // what is further down is the engine's
 			}

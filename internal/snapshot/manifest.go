@@ -38,6 +38,8 @@ type Manifest struct {
 	Engine    string    `json:"engine"`  // version of that dockerd
 	Images    []Image   `json:"images"`
 	Volumes   []string  `json:"volumes,omitempty"`
+	// Containers are the names of those that travel; they are stopped.
+	Containers []string `json:"containers,omitempty"`
 	// Layers are those that this snapshot brought; Bases are the snapshots that the others
 	// belong to. Removing one of them would break this one.
 	Layers []Layer       `json:"layers"`

@@ -41,7 +41,8 @@ func (s *Store) retire(ctx context.Context, m *Manifest) error {
 	}
 	defer root.Close()
 	left := *m
-	left.Retired, left.Images, left.Volumes, left.Bases, left.Layers, left.Size = true, nil, nil, nil, nil, Size{}
+	left.Retired, left.Images, left.Volumes, left.Containers = true, nil, nil, nil
+	left.Bases, left.Layers, left.Size = nil, nil, Size{}
 	for _, l := range m.Layers {
 		if !needed[l.Name] {
 			continue

@@ -40,7 +40,7 @@ func TestLeftOut(t *testing.T) {
 		containerdRoot: false, blobsDir + "/ab": false, contentDir + "/ingest": false, contentDir + "/ingest/x": true, layersDir + "/3": false,
 		containerdRoot + "/io.containerd.runtime.v2.task": true, containerdRoot + "/io.containerd.grpc.v1.introspection": true,
 	} {
-		if got := leftOut(rel); got != want {
+		if got := leftOut(rel, false); got != want {
 			t.Errorf("%s left out: %v", rel, got)
 		}
 	}

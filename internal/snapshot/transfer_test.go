@@ -409,3 +409,38 @@ func TestImportFails(t *testing.T) {
 		}
 	}
 }
+
+// Metadata holds what a snapshot's does, and no more: above all no way to somebody else's
+// layers.
+func TestImportStrangeData(t *testing.T) {
+	for what, spoil := range map[string]func(data string) error{
+		"a link to a layer": func(data string) error {
+			return os.Symlink("/var/lib/berth/layers/"+strings.Repeat("0", 32)+"/9", filepath.Join(data, layersDir, "9"))
+		},
+		"a layer that is a file": func(data string) error { return os.WriteFile(filepath.Join(data, layersDir, "9"), nil, 0o600) },
+		"a blob":                 func(data string) error { return os.Mkdir(filepath.Join(data, blobsDir, "x"), 0o700) },
+		"an identity":            func(data string) error { return os.WriteFile(filepath.Join(data, "engine-id"), nil, 0o600) },
+		"containers":             func(data string) error { return os.Mkdir(filepath.Join(data, "containers"), 0o700) },
+		"a link for a directory": func(data string) error { return os.Symlink("/etc", filepath.Join(data, "image")) },
+	} {
+		s, m := frozen(t)
+		if err := spoil(filepath.Join(s.Dir(m), dataDir)); err != nil {
+			t.Fatal(err)
+		}
+		// What travels apart is not in the metadata.
+		for _, path := range []string{layersDir + "/1", blobsDir + "/2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"} {
+			if err := os.RemoveAll(filepath.Join(s.Dir(m), dataDir, path)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		root, err := os.OpenRoot(s.Dir(m))
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := &importer{draft: &draft{root: root}, in: &artifact.Incoming{}}
+		if err := i.checkData(); !errors.Is(err, artifact.ErrNotSnapshot) {
+			t.Errorf("%s: %v", what, err)
+		}
+		root.Close()
+	}
+}

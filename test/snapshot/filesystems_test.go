@@ -109,6 +109,13 @@ func stateOn(t *testing.T, kind string, mkfs []string) string {
 		t.Skipf("this machine cannot mount %s: %s", kind, strings.TrimSpace(string(out)))
 	}
 	t.Cleanup(func() { unmount(t, state) })
+	use(t, state)
+	return state
+}
+
+// use makes a directory the state directory of what follows, with the payload in it.
+func use(t *testing.T, state string) {
+	t.Helper()
 	payload := filepath.Join(state, "payload")
 	if err := os.Mkdir(payload, 0o711); err != nil {
 		t.Fatal(err)
@@ -118,7 +125,6 @@ func stateOn(t *testing.T, kind string, mkfs []string) string {
 	}
 	t.Cleanup(func() { unmount(t, payload) })
 	t.Setenv("BERTH_STATE_DIR", state)
-	return state
 }
 
 func unmount(t *testing.T, path string) {

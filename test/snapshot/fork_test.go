@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -254,4 +255,69 @@ func TestSnapshotOfARunningEngine(t *testing.T) {
 	must(t, "rm", "fork", "live")
 	must(t, "snapshot", "rm", "taken")
 	must(t, "gc")
+}
+
+// Containers travel when they are asked for, with what they wrote and their networks.
+func TestContainersTravel(t *testing.T) {
+	leak.Guard(t, scope)
+	script := "docker network create --subnet 10.98.0.0/24 own; docker run --name box " + imageName + " sh -c 'echo made >/made; rm /greeting'; " +
+		"docker create --name service --network own --ip 10.98.0.9 " + imageName + " sh -c 'ip addr | grep 10.98.0.9'"
+	var m struct{ Containers []string }
+	decode(t, must(t, "snapshot", "create", "with", "--json", "--containers", "--load", imageTar, "--run", script), &m)
+	t.Cleanup(func() { must(t, "snapshot", "rm", "-f", "with", "again"); must(t, "gc") })
+	if fmt.Sprint(m.Containers) != "[box service]" {
+		t.Errorf("containers: %v", m.Containers)
+	}
+	must(t, "snapshot", "verify", "with")
+	before := hash(t, store)
+	for _, driver := range []string{"link", "copy"} {
+		t.Setenv("BERTH_SNAPSHOT_DRIVER", driver)
+		docker := up(t, "fork", "--from", "with")
+		ok(t, "what is there", docker("ps", "-a", "--format", "{{.Names}} {{.State}}"), "box exited", "service created")
+		ok(t, "what it wrote", docker("cp", "box:/made", "-"), "made")
+		ok(t, "what it changed", docker("diff", "box"), "A /made", "D /greeting")
+		ok(t, "its network", docker("start", "-a", "service"), "10.98.0.9")
+		ok(t, "an end", docker("rm", "-f", "box", "service"))
+		ok(t, "an end", docker("network", "rm", "own"))
+		ok(t, "an end", docker("system", "prune", "-af"))
+		must(t, "rm", "fork")
+		same(t, before, hash(t, store))
+	}
+	must(t, "snapshot", "export", "-o", "/tmp/with.tar", "with")
+	must(t, "snapshot", "import", "/tmp/with.tar", "again")
+	if err := os.Remove("/tmp/with.tar"); err != nil {
+		t.Fatal(err)
+	}
+	docker := up(t, "fork", "--from", "again")
+	ok(t, "after an import", docker("start", "-a", "service"), "10.98.0.9")
+	ok(t, "after an import", docker("diff", "box"), "D /greeting")
+	must(t, "rm", "fork")
+}
+
+// A snapshot of another payload works, as long as its dockerd is not newer.
+func TestOtherPayload(t *testing.T) {
+	leak.Guard(t, scope)
+	create(t, "tmpl")
+	path := filepath.Join(store, "tmpl/1/manifest.json")
+	original := read(t, path)
+	edit := func(engine string) {
+		t.Helper()
+		var m map[string]any
+		decode(t, original, &m)
+		m["payload"], m["engine"] = strings.Repeat("0", 32), engine
+		b, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit("28.0.1")
+	exercise(t, "link")
+	edit("99.0.1")
+	refused(t, []string{"tmpl@1", "99.0.1", "this berth has"}, "run", "--from", "tmpl", "--", "true")
+	if err := os.WriteFile(path, []byte(original), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/berth-dev/berth/test/leak"
 	"github.com/berth-dev/berth/test/registry"
 )
@@ -21,15 +19,7 @@ func elsewhere(t *testing.T) (state string) {
 	if err := os.Chmod(state, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	payload := filepath.Join(state, "payload")
-	if err := os.Mkdir(payload, 0o711); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("/var/lib/berth/payload", payload, "", unix.MS_BIND, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unmount(t, payload) })
-	t.Setenv("BERTH_STATE_DIR", state)
+	use(t, state)
 	return state
 }
 

@@ -58,9 +58,11 @@ type Config struct {
 	Isolation string    `json:"isolation"` // of the engine that it was made of
 	Payload   string    `json:"payload"`
 	Engine    string    `json:"engine,omitempty"`
-	Data      Tree      `json:"data"`
-	Layers    []Tree    `json:"layers"`
-	Blobs     []Blob    `json:"blobs"`
+	// Containers says that there are containers in it, and their networks.
+	Containers bool   `json:"containers,omitempty"`
+	Data       Tree   `json:"data"`
+	Layers     []Tree `json:"layers"`
+	Blobs      []Blob `json:"blobs"`
 }
 
 // Tree is a packed tree.
