@@ -31,7 +31,7 @@ func (e *InUseError) Error() string {
 		users = append(users, "engine "+strings.Join(e.Engines, ", ")+" (end it, or remove it with `berth rm`)")
 	}
 	if len(e.Snapshots) > 0 {
-		users = append(users, "snapshot "+strings.Join(e.Snapshots, ", ")+" (made of a fork of it)")
+		users = append(users, "snapshot "+strings.Join(e.Snapshots, ", ")+" (it shares layers)")
 	}
 	return fmt.Sprintf("snapshot %s is in use by %s", e.Ref, strings.Join(users, " and "))
 }
