@@ -62,7 +62,8 @@ func tree(dir string, leave func(string) bool) ([]pid1.File, error) {
 // dockerFiles is the container's /etc/docker: certs.d, seccomp profiles and the like, but
 // for daemon.json, which is merged with the engine's own.
 func (p *plan) dockerFiles() ([]pid1.File, error) {
-	return tree("/etc/docker", func(path string) bool { return path == p.configFile || path == "/etc/docker/daemon.json" })
+	files, err := tree("/etc/docker", func(path string) bool { return path == p.configFile || path == "/etc/docker/daemon.json" })
+	return append(files, p.hubMirrorFiles(files)...), err
 }
 
 const certsDir = "/etc/ssl/certs"

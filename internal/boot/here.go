@@ -91,13 +91,12 @@ func (s *starter) hereArgs(parent string) (args, env []string, err error) {
 		return nil, nil, err
 	}
 	for _, f := range files {
-		if err := os.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
-			return nil, nil, err
-		}
-		if old, err := os.ReadFile(f.Path); err == nil && string(old) == f.Data {
+		err := s.put(f)
+		if errors.Is(err, unix.EROFS) && f.Path == hubHosts {
+			s.say("warning: the mirror's certificates in %s cannot be used, because nothing can be written there; give them with --ca, or mount %s as well", certsD, hubHosts)
 			continue
 		}
-		if err := os.WriteFile(f.Path, []byte(f.Data), os.FileMode(f.Mode)); err != nil {
+		if err != nil {
 			return nil, nil, err
 		}
 	}
@@ -120,6 +119,17 @@ func (s *starter) hereArgs(parent string) (args, env []string, err error) {
 	}
 	env = append(s.daemonEnv(), path, "HOME=/root")
 	return args, env, nil
+}
+
+// put writes a file of the engine's where it is not as it should be.
+func (s *starter) put(f pid1.File) error {
+	if old, err := os.ReadFile(f.Path); err == nil && string(old) == f.Data {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(f.Path, []byte(f.Data), os.FileMode(f.Mode))
 }
 
 const (
