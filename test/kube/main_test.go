@@ -34,7 +34,7 @@ var (
 	berthProgram string
 	companyStore *registry.Registry // the private registry
 	busyRef      string             // an image in it
-	busyDigest   string             // of that image's configuration, which is its id
+	busyDigest   string             // of that image's manifest
 )
 
 func TestMain(m *testing.M) {
@@ -109,7 +109,7 @@ func buildImage() (string, error) {
 // startRegistry starts the private registry, with an image in it.
 func startRegistry(ctx context.Context, bin string) (err error) {
 	companyStore, err = registry.Start(ctx, registry.Options{
-		Dir: "/tmp", From: []netip.Prefix{netip.MustParsePrefix(cluster.PodRange)},
+		Dir: "/tmp", Port: 443, From: []netip.Prefix{netip.MustParsePrefix(cluster.PodRange)},
 	})
 	if err != nil {
 		return err
@@ -118,11 +118,19 @@ func startRegistry(ctx context.Context, bin string) (err error) {
 	if err != nil {
 		return err
 	}
-	busyRef = companyStore.Address() + "/busy:1"
-	digest, err := img.ConfigName()
+	digest, err := img.Digest()
 	if err != nil {
 		return err
 	}
-	busyDigest = digest.String()
-	return image.Push(busyRef, img, companyStore.Transport(), nil)
+	busyRef, busyDigest = companyStore.Host+"/busy:1", digest.String()
+	// As the registry of a company and as a mirror of Docker Hub.
+	for _, name := range []string{busyRef, companyStore.Host + "/library/busybox:latest"} {
+		if err := image.Push(name, img, companyStore.Transport(), nil); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll("/tmp/kube-images", 0o755); err != nil {
+		return err
+	}
+	return image.SaveTar("/tmp/kube-images/busy.tar", cluster.BusyImage, img)
 }

@@ -26,6 +26,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -45,6 +46,8 @@ const (
 	services   = "10.96.0.0/16"  // the Services'
 	apiService = "10.96.0.1"     // of the API, the first of them
 )
+
+const runtimeSocket = "/run/containerd/containerd.sock"
 
 // startLimit is how long the cluster may take until its node is ready.
 var startLimit = deadline.Scaled(3 * time.Minute)
@@ -82,7 +85,7 @@ func Start(ctx context.Context, bin, dir string) (c *Cluster, err error) {
 		c.writeSettings,
 		c.prepareHost,
 		c.startAPI,
-		c.startRuntime,
+		func() error { return c.startRuntime(ctx) },
 		func() error { return c.awaitAPI(ctx) },
 		c.startControllers,
 		c.startNode,
@@ -117,8 +120,19 @@ func (c *Cluster) startAPI() error {
 	)
 }
 
-func (c *Cluster) startRuntime() error {
-	return c.start("containerd", "containerd", "--config", filepath.Join(c.dir, "containerd.toml"))
+// startRuntime starts containerd and returns when it listens: the kubelet ends at once when
+// there is nobody.
+func (c *Cluster) startRuntime(ctx context.Context) error {
+	if err := c.start("containerd", "containerd", "--config", filepath.Join(c.dir, "containerd.toml")); err != nil {
+		return err
+	}
+	for ctx.Err() == nil && c.dead() == "" {
+		if conn, err := net.Dial("unix", runtimeSocket); err == nil {
+			return conn.Close()
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return fmt.Errorf("containerd does not listen: %w", context.Cause(ctx))
 }
 
 // startControllers starts what acts on the API's objects. Its own limits on requests are

@@ -33,7 +33,7 @@ func (c *Cluster) Load(ctx context.Context, archive string) error {
 
 // Ctr runs containerd's own client on the node's images and containers.
 func (c *Cluster) Ctr(ctx context.Context, args ...string) (string, error) {
-	args = append([]string{"--address", "/run/containerd/containerd.sock", "-n", "k8s.io"}, args...)
+	args = append([]string{"--address", runtimeSocket, "-n", "k8s.io"}, args...)
 	return output(exec.CommandContext(ctx, filepath.Join(c.bin, "ctr"), args...), "")
 }
 

@@ -40,8 +40,14 @@ func (c *Cluster) Namespace(t testing.TB) *Namespace {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), deadline.Scaled(2*time.Minute))
 		defer cancel()
-		if _, err := c.Kubectl(ctx, "", "delete", "namespace", n.Name); err != nil {
-			t.Error(err)
+		for _, args := range [][]string{
+			{"delete", "namespace", n.Name, "--wait=false"}, // so that nothing starts another pod
+			{"delete", "pods", "--all", "-n", n.Name, "--grace-period=1", "--wait=false"},
+			{"wait", "--for=delete", "namespace/" + n.Name, "--timeout=" + limit()},
+		} {
+			if _, err := c.Kubectl(ctx, "", args...); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	n.Kubectl("wait", "--for=create", "serviceaccount/default", "--timeout="+limit())

@@ -1,0 +1,59 @@
+package kube
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/berth-dev/berth/test/deadline"
+)
+
+// The API takes every manifest that berth writes, with no field that it does not know.
+func TestTheAPITakesEveryManifest(t *testing.T) {
+	ns := node.Namespace(t)
+	common := []string{"--name", "build", "--client-image", "docker:cli"}
+	everything := []string{
+		"--memory", "1Gi", "--memory-request", "512Mi", "--cpus", "2", "--cpus-request", "500m", "--ephemeral-storage", "10Gi", "--pids", "512",
+		"--client-memory", "64Mi", "--client-cpus", "500m", "--env", "A=b", "--grace", "60", "--pull-secret", "pull", "--docker-config-secret", "login",
+		"--service-account", "default", "--mirror", "https://berth-mirror.ci.svc:5443", "--mirror-ca", companyStore.CAFile, "--ca", companyStore.CAFile,
+		"--registry-ca", companyStore.Host + "=" + companyStore.CAFile, "--registry-mirror", "https://hub.example",
+	}
+	for _, kind := range []string{"deployment", "job", "statefulset"} {
+		for name, more := range map[string][]string{
+			"plain": nil, "everything": everything, "unprivileged": {"--level", "unprivileged"}, "rootful": {"--level", "rootful"},
+			"tcp": {"--endpoint", "tcp"}, "volume": {"--data", "ephemeral", "--data-size", "10Gi", "--storage-class", "fast"},
+		} {
+			if kind == "statefulset" { // always with a claim a pod
+				if name == "volume" {
+					continue
+				}
+				more = append([]string{"--data-size", "10Gi"}, more...)
+			}
+			dryRun(t, ns.Name, kind+" "+name, append(append([]string{kind}, common...), more...)...)
+		}
+	}
+	dryRun(t, ns.Name, "cronjob", append([]string{"cronjob", "--schedule", "0 3 * * *"}, common...)...)
+	dryRun(t, ns.Name, "doctor", "doctor")
+	dryRun(t, ns.Name, "mirror", "mirror", "--size", "5Gi")
+	dryRun(t, ns.Name, "mirror on each node", "mirror", "--daemonset", "--size", "5Gi")
+	dryRun(t, "", "RuntimeClass", "node-setup", "runtimeclass")
+	dryRun(t, ns.Name, "overlay jenkins", "overlay", "jenkins", "--client-image", "docker:cli")
+}
+
+// dryRun has the API check what `berth kube` writes for args, without keeping it.
+func dryRun(t *testing.T, namespace, name string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline.Scaled(30*time.Second))
+	defer cancel()
+	command := []string{"create", "--dry-run=server", "--validate=strict", "-f", "-"}
+	if namespace != "" {
+		command = append(command, "-n", namespace)
+	}
+	out, err := node.Kubectl(ctx, written(t, args...), command...)
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+	} else if !strings.Contains(out, "created (server dry run)") {
+		t.Errorf("%s: the API says %q", name, out)
+	}
+}
