@@ -77,17 +77,20 @@ func (s *Store) check(b *Blob, info fs.FileInfo) error {
 	if known && s.verify != VerifyAlways {
 		return nil
 	}
-	v := b.digest.Verifier()
-	if _, err := io.Copy(v, io.NewSectionReader(b.File, 0, info.Size())); err != nil {
-		return err
-	}
-	if !v.Verified() {
-		return errors.New("its content has another digest")
-	}
-	s.mu.Lock()
-	s.verified[b.digest] = now
-	s.mu.Unlock()
-	return nil
+	_, err, _ := s.checks.Do(b.digest.String(), func() (any, error) { // once for all who ask at a time
+		v := b.digest.Verifier()
+		if _, err := io.Copy(v, io.NewSectionReader(b.File, 0, info.Size())); err != nil {
+			return nil, err
+		}
+		if !v.Verified() {
+			return nil, errors.New("its content has another digest")
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.verified[b.digest] = now
+		return nil, nil
+	})
+	return err
 }
 
 // touch notes the use of a blob in its access time, which the mount may not keep by itself.

@@ -80,6 +80,7 @@ func (s *Store) evict(want int64) (freed int64) {
 		s.mu.Lock()
 		if s.using[b.Digest] == 0 && s.root.Remove(blobPath(b.Digest)) == nil {
 			s.size -= b.Size
+			s.evicted += b.Size
 			freed += b.Size
 			delete(s.verified, b.Digest)
 			delete(s.touched, b.Digest)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -61,6 +62,14 @@ func errOffline(t target) error {
 
 func errUpstream(registry string, err error) error {
 	return &statusError{status: 502, code: "UNKNOWN", message: registry + " cannot be reached", err: err}
+}
+
+// diskError is the answer when the mirror cannot write: clients go to the registry itself.
+func diskError(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return &statusError{status: http.StatusInsufficientStorage, code: "UNKNOWN", message: "the mirror's disk is full; give it another with --dir, or bound it with --max-size"}
+	}
+	return &statusError{status: 500, code: "UNKNOWN", message: "the mirror cannot store", err: err}
 }
 
 // fails reports whether err is about a registry that does not do its work, rather than

@@ -61,18 +61,13 @@ func guard(network, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-const (
-	dialTimeout   = 10 * time.Second
-	headerTimeout = 30 * time.Second // from a request to the begin of its answer
-)
-
 // newTransport makes connections to registries; guarded ones reach public addresses only.
-func newTransport(maxConns int, guarded bool) *http.Transport {
-	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+func newTransport(c Config, guarded bool) *http.Transport {
+	d := &net.Dialer{Timeout: c.Timeouts.Dial, KeepAlive: 30 * time.Second}
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: d.DialContext, ForceAttemptHTTP2: true,
-		MaxConnsPerHost: maxConns, MaxIdleConnsPerHost: maxConns, IdleConnTimeout: time.Minute,
-		TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: headerTimeout,
+		MaxConnsPerHost: c.MaxConns, MaxIdleConnsPerHost: c.MaxConns, IdleConnTimeout: time.Minute,
+		TLSHandshakeTimeout: c.Timeouts.Dial, ResponseHeaderTimeout: c.Timeouts.Header,
 		ReadBufferSize: 64 << 10, DisableCompression: true,
 	}
 	if guarded {
@@ -99,7 +94,7 @@ func dialGuarded(ctx context.Context, d *net.Dialer, network, address string) (n
 	for _, scheme := range []string{"https", "http"} {
 		proxy, err := http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: scheme, Host: "registry.invalid"}})
 		if err == nil && proxy != nil && proxyAddress(proxy) == address {
-			return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
+			return (&net.Dialer{Timeout: d.Timeout}).DialContext(ctx, network, address)
 		}
 	}
 	return d.DialContext(ctx, network, address)

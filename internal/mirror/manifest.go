@@ -87,7 +87,7 @@ func once[T any](ctx context.Context, m *Mirror, key string, f func(context.Cont
 		return none, false, err
 	}
 	ch := m.flights.DoChan(key, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flightTime)
+		ctx, cancel := context.WithTimeout(m.ctx, flightTime)
 		defer cancel()
 		v, err := f(ctx)
 		if err != nil {
@@ -102,7 +102,7 @@ func once[T any](ctx context.Context, m *Mirror, key string, f func(context.Cont
 		}
 		return r.Val.(T), r.Shared, nil
 	case <-ctx.Done():
-		return none, false, ctx.Err()
+		return none, false, context.Cause(ctx)
 	}
 }
 
@@ -165,20 +165,10 @@ func (m *Mirror) byTag(ctx context.Context, u *upstream, t target, cred credenti
 	if !there {
 		return m.get(ctx, u, t, cred)
 	}
-	unchanged, _, err := once(ctx, m, flightKey("revalidate", t, cred), func(ctx context.Context) (bool, error) {
-		return m.revalidate(ctx, u, t, cred, tag)
-	})
-	if err == nil && unchanged {
-		return last, "hit", nil
-	}
-	if err == nil {
-		got, result, getErr := m.get(ctx, u, t, cred)
-		if getErr == nil {
-			return got, result, nil
-		}
-		err = getErr
-	}
+	got, result, err := m.news(ctx, u, t, cred, tag, last, open)
 	switch {
+	case err == nil:
+		return got, result, nil
 	case fails(err) && open && ctx.Err() == nil:
 		last.stale = err
 		m.stats.stale.Inc()
@@ -189,6 +179,25 @@ func (m *Mirror) byTag(ctx context.Context, u *upstream, t target, cred credenti
 		m.store.dropTag(t)
 	}
 	return manifest{}, "", err
+}
+
+// news is what a tag is now. When its last state will do instead, nobody waits long for it.
+func (m *Mirror) news(ctx context.Context, u *upstream, t target, cred credential, tag Tag, last manifest, impatient bool) (manifest, string, error) {
+	if impatient {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, m.conf.Timeouts.Stale, errUpstream(t.registry, errors.New("it does not answer in time")))
+		defer cancel()
+	}
+	unchanged, _, err := once(ctx, m, flightKey("revalidate", t, cred), func(ctx context.Context) (bool, error) {
+		return m.revalidate(ctx, u, t, cred, tag)
+	})
+	if err != nil {
+		return manifest{}, "", err
+	}
+	if unchanged {
+		return last, "hit", nil
+	}
+	return m.get(ctx, u, t, cred)
 }
 
 // revalidate asks whether a tag still is what it was.

@@ -23,7 +23,6 @@ type metrics struct {
 	statuses *prometheus.CounterVec
 	inFlight prometheus.Gauge
 	stale    prometheus.Counter
-	evicted  prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -37,9 +36,8 @@ func newMetrics() *metrics {
 		statuses: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "berth_mirror_upstream_requests_total", Help: "Requests to registries, by method and status; status is error when there was no answer."}, []string{"registry", "method", "status"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "berth_mirror_requests_in_flight", Help: "Requests being answered."}),
 		stale:    prometheus.NewCounter(prometheus.CounterOpts{Name: "berth_mirror_stale_total", Help: "Tags answered from what was known, because their registry did not answer."}),
-		evicted:  prometheus.NewCounter(prometheus.CounterOpts{Name: "berth_mirror_evicted_bytes_total", Help: "Bytes removed to keep below the bound on size."}),
 	}
-	s.registry.MustRegister(s.requests, s.sent, s.received, s.latency, s.statuses, s.inFlight, s.stale, s.evicted)
+	s.registry.MustRegister(s.requests, s.sent, s.received, s.latency, s.statuses, s.inFlight, s.stale)
 	return s
 }
 
@@ -48,6 +46,8 @@ func (s *metrics) watch(m *Mirror) {
 	gauge := func(name, help string, f func() float64) {
 		s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
 	}
+	s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "berth_mirror_evicted_bytes_total", Help: "Bytes removed to make room."}, func() float64 { return float64(m.store.Evicted()) }))
 	gauge("berth_mirror_stored_bytes", "Bytes of content on disk.", func() float64 { return float64(m.store.Size()) })
 	gauge("berth_mirror_downloads_in_flight", "Blobs being fetched.", func() float64 {
 		m.mu.Lock()

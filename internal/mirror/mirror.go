@@ -18,6 +18,7 @@
 package mirror
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -36,6 +37,18 @@ const (
 	DefaultAccessTTL  = time.Minute
 	DefaultMaxConns   = 32
 )
+
+// defaultTimeouts stand for the zero fields of [Timeouts].
+var defaultTimeouts = Timeouts{Dial: 10 * time.Second, Header: 30 * time.Second, Stall: 30 * time.Second, Stale: 5 * time.Second, Linger: 5 * time.Second}
+
+// Timeouts bound the waiting for registries and clients. The zero value of a field is its default.
+type Timeouts struct {
+	Dial   time.Duration // for a connection, and for its TLS handshake (10 s)
+	Header time.Duration // from a request to the begin of its answer (30 s)
+	Stall  time.Duration // for the next byte in the middle of a blob (30 s)
+	Stale  time.Duration // for news of a tag whose last state is known (5 s)
+	Linger time.Duration // for a client to come back to a download that nobody waits for any more (5 s)
+}
 
 // Verify says when a blob's digest is computed again as it is read from disk.
 type Verify string
@@ -61,6 +74,7 @@ type Config struct {
 	Finish     bool                // finish a download that nobody waits for any more
 	MaxConns   int                 // open connections to one registry
 	CAs        string              // PEM; trusted for every registry besides the system's
+	Timeouts   Timeouts
 	// Credentials finds the mirror's own for a registry that Upstreams has none for; it
 	// returns empty strings when there are none. Whoever reaches the mirror profits by them.
 	Credentials func(registry string) (user, password string, err error)
@@ -92,6 +106,8 @@ type Mirror struct {
 	upstreams map[string]*upstream
 	downloads map[string]*download // by digest
 
+	ctx      context.Context // of what is asked of registries for several clients at once
+	end      context.CancelFunc
 	flights  singleflight.Group
 	failures *expiring[error]
 	grants   *expiring[struct{}]
@@ -107,6 +123,7 @@ func New(conf Config) (*Mirror, error) {
 		upstreams: map[string]*upstream{}, downloads: map[string]*download{},
 		failures: newExpiring[error](), grants: newExpiring[struct{}](),
 	}
+	m.ctx, m.end = context.WithCancel(context.Background())
 	for name := range conf.Upstreams {
 		if _, err := parseRegistry(name); err != nil {
 			return nil, fmt.Errorf("upstream %q: %w", name, err)
@@ -139,6 +156,14 @@ func setDefaults(c *Config) {
 	if c.Verify == "" {
 		c.Verify = VerifyOnce
 	}
+	for given, usual := range map[*time.Duration]time.Duration{
+		&c.Timeouts.Dial: defaultTimeouts.Dial, &c.Timeouts.Header: defaultTimeouts.Header, &c.Timeouts.Stall: defaultTimeouts.Stall,
+		&c.Timeouts.Stale: defaultTimeouts.Stale, &c.Timeouts.Linger: defaultTimeouts.Linger,
+	} {
+		if *given == 0 {
+			*given = usual
+		}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -150,10 +175,8 @@ func setDefaults(c *Config) {
 // Close ends what is being fetched, which is resumed another time, and lets go of the
 // directory. Requests must have ended, or be about to.
 func (m *Mirror) Close() error {
+	m.end()
 	m.mu.Lock()
-	for _, d := range m.downloads {
-		d.cancel()
-	}
 	for _, u := range m.upstreams {
 		u.close()
 	}

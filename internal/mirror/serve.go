@@ -117,7 +117,8 @@ func (m *Mirror) serveBlob(w *answer, r *http.Request, u *upstream, t target) (s
 	}
 	_, linked := m.store.link(t)
 	// A blob that another repository has is no proof that this one has it.
-	if !open || !linked && m.store.has(t.digest) {
+	checked := !open || !linked && m.store.has(t.digest)
+	if checked {
 		if err := m.check(ctx, u, t, cred); err != nil {
 			return "", err
 		}
@@ -138,7 +139,7 @@ func (m *Mirror) serveBlob(w *answer, r *http.Request, u *upstream, t target) (s
 	if r.Method == http.MethodHead {
 		return m.headBlob(ctx, w, u, t, cred)
 	}
-	return m.stream(w, r, u, t, cred)
+	return m.stream(w, r, &wanted{u, t, cred, checked})
 }
 
 // headBlob asks the registry about a blob that is not here; a question is no reason to fetch it.
@@ -162,31 +163,6 @@ func (m *Mirror) headBlob(ctx context.Context, w *answer, u *upstream, t target,
 	}
 	w.WriteHeader(http.StatusOK)
 	return "proxied", nil
-}
-
-// stream serves a blob while it is being fetched.
-func (m *Mirror) stream(w *answer, r *http.Request, u *upstream, t target, cred credential) (string, error) {
-	key := flightKey("blob", t, cred)
-	if err, ok := m.failures.get(key); ok {
-		return "", err
-	}
-	d, joined := m.join(u, t, cred)
-	defer d.leave()
-	if _, err := d.await(r.Context()); err != nil {
-		if r.Context().Err() == nil {
-			m.failures.put(key, err, m.conf.FailureTTL)
-		}
-		return "", err
-	}
-	m.granted(t, cred)
-	from := &reader{ctx: r.Context(), d: d}
-	if err := m.content(w, r, t.digest, from); err != nil {
-		return "", err
-	}
-	if joined {
-		return "joined", nil
-	}
-	return "miss", nil
 }
 
 func blobHeader(h http.Header, d digest.Digest) {
@@ -220,6 +196,7 @@ func (m *Mirror) serveTags(w *answer, r *http.Request, u *upstream, t target) (s
 	if err != nil {
 		known := m.store.tags(t)
 		if open && len(known) > 0 && (fails(err) || m.conf.Offline) {
+			m.stats.stale.Inc()
 			return "stale", writeTags(w, r, t, known)
 		}
 		return "", err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/berth-dev/berth/internal/linux"
 )
@@ -39,10 +40,13 @@ type Store struct {
 
 	mu       sync.Mutex
 	size     int64 // bytes of complete blobs
+	evicted  int64 // bytes
 	using    map[digest.Digest]int
 	verified map[digest.Digest]mark
 	touched  map[digest.Digest]time.Time
 	evicting bool
+
+	checks singleflight.Group // verifications, by digest
 }
 
 // mark recognises a file that has been changed since it was verified.
@@ -106,6 +110,13 @@ func (s *Store) Size() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.size
+}
+
+// Evicted is how many bytes were removed to make room since the store was opened.
+func (s *Store) Evicted() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.evicted
 }
 
 func blobPath(d digest.Digest) string {

@@ -54,7 +54,7 @@ func newUpstream(m *Mirror, registry string, conf Upstream, configured bool) (*u
 	if u.base, err = url.Parse(raw); err != nil || u.base.Host == "" || u.base.Scheme != "https" && u.base.Scheme != "http" || u.base.User != nil {
 		return nil, fmt.Errorf("%q is not an http or https address", raw)
 	}
-	u.own, u.foreign = newTransport(m.conf.MaxConns, !configured), newTransport(m.conf.MaxConns, true)
+	u.own, u.foreign = newTransport(m.conf, !configured), newTransport(m.conf, true)
 	for _, t := range []*http.Transport{u.own, u.foreign} {
 		if t.TLSClientConfig, err = u.tls(t == u.own); err != nil {
 			return nil, err
