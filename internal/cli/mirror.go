@@ -32,7 +32,7 @@ pull through it by themselves.`,
 		Args:    unknownCommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.mirrorServeVerb(), a.mirrorStatusVerb(), a.mirrorLsVerb(), a.mirrorGCVerb(), a.mirrorPrefetchVerb(), a.mirrorCAVerb())
+	cmd.AddCommand(a.mirrorServeVerb(), a.mirrorStatusVerb(), a.mirrorLsVerb(), a.mirrorGCVerb(), a.mirrorPrefetchVerb(), a.mirrorExportVerb(), a.mirrorImportVerb(), a.mirrorCAVerb())
 	return cmd
 }
 
@@ -95,7 +95,7 @@ func (a *app) mirrorLsVerb() *cobra.Command {
 			w := a.table()
 			fmt.Fprintln(w, "IMAGE\tDIGEST\tCHECKED\tPRIVATE")
 			for _, e := range entries {
-				fmt.Fprintf(w, "%s/%s:%s\t%s\t%s ago\t%t\n", e.Registry, e.Repo, e.Tag, e.Digest, age(e.Checked, time.Now()), e.Private)
+				fmt.Fprintf(w, "%s/%s:%s\t%s\t%s\t%t\n", e.Registry, e.Repo, e.Tag, e.Digest, checked(e.Checked), e.Private)
 			}
 			return w.Flush()
 		},
@@ -103,6 +103,14 @@ func (a *app) mirrorLsVerb() *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
 	cmd.Flags().StringVar(&dir, "dir", "", "the mirror's directory (default: berth's own)")
 	return cmd
+}
+
+// checked is when a tag's registry was asked; for an imported one it never was.
+func checked(at time.Time) string {
+	if at.IsZero() {
+		return "never"
+	}
+	return age(at, time.Now()) + " ago"
 }
 
 func (a *app) mirrorGCVerb() *cobra.Command {
@@ -147,35 +155,48 @@ var errNoMirror = errors.New("no mirror is running on this machine; start one wi
 
 // askMirror asks the running mirror; it returns errNoMirror when there is none.
 func askMirror(ctx context.Context, method, path string, answer any) error {
-	paths, err := state.FromEnv()
+	return askMirrorWith(ctx, method, path, nil, answer)
+}
+
+func askMirrorWith(ctx context.Context, method, path string, body io.Reader, answer any) error {
+	resp, err := callMirror(ctx, method, path, body)
 	if err != nil {
 		return err
 	}
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	defer resp.Body.Close()
+	return json.NewDecoder(resp.Body).Decode(answer)
+}
+
+// callMirror makes a request to the running mirror. Any answer but 200 is an error.
+func callMirror(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	paths, err := state.FromEnv()
+	if err != nil {
+		return nil, err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", paths.MirrorControl())
 	}}}
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, method, "http://mirror"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://mirror"+path, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := client.Do(req)
 	if errors.Is(err, os.ErrPermission) {
-		return errors.New("the mirror is root's; use `sudo berth mirror …`")
+		return nil, errors.New("the mirror is root's; use `sudo berth mirror …`")
 	}
 	var dial *net.OpError
 	if errors.As(err, &dial) && dial.Op == "dial" {
-		return errNoMirror
+		return nil, errNoMirror
 	}
 	if err != nil {
-		return fmt.Errorf("ask the mirror: %w", (err.(*url.Error)).Err)
+		return nil, fmt.Errorf("ask the mirror: %w", (err.(*url.Error)).Err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-		return fmt.Errorf("the mirror answered: %s", strings.TrimSpace(string(text)))
-	}
-	return json.NewDecoder(resp.Body).Decode(answer)
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	return nil, errors.New(strings.TrimSpace(string(text)))
 }
 
 // onMirror asks the running mirror, or, when there is none, works on its directory.
@@ -185,6 +206,13 @@ func (a *app) onMirror(ctx context.Context, dir, method, path string, answer any
 		if !errors.Is(err, errNoMirror) {
 			return err
 		}
+	}
+	return a.inMirrorDir(dir, direct)
+}
+
+// inMirrorDir opens the content of a mirror that does not run.
+func (a *app) inMirrorDir(dir string, f func(*mirror.Store) error) error {
+	if dir == "" {
 		paths, err := state.FromEnv()
 		if err != nil {
 			return err
@@ -199,5 +227,5 @@ func (a *app) onMirror(ctx context.Context, dir, method, path string, answer any
 		return err
 	}
 	defer s.Close()
-	return direct(s)
+	return f(s)
 }

@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -195,5 +194,3 @@ func TestHostileRealm(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 }
-
-var _ = httptest.NewServer

@@ -30,6 +30,13 @@ func (b *Blob) Close() error {
 	return b.File.Close()
 }
 
+// use keeps a blob from being evicted until release.
+func (s *Store) use(d digest.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.using[d]++
+}
+
 func (s *Store) release(d digest.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,9 +48,7 @@ func (s *Store) release(d digest.Digest) {
 // open returns a blob, verified as the policy says, or an error that is fs.ErrNotExist. What
 // is found to be corrupt is removed, and so is not there.
 func (s *Store) open(d digest.Digest) (*Blob, error) {
-	s.mu.Lock()
-	s.using[d]++ // first, so that it is not evicted in between
-	s.mu.Unlock()
+	s.use(d) // first, so that it is not evicted in between
 	f, err := s.root.Open(blobPath(d))
 	if err != nil {
 		s.release(d)
@@ -176,9 +181,11 @@ func (s *Store) remove(d digest.Digest, size int64) {
 	delete(s.touched, d)
 }
 
+const temporaryPrefix = "partial/new-"
+
 // temporary makes a file that the caller renames.
 func (s *Store) temporary() (*os.File, string, error) {
-	name := "partial/new-" + rand.Text()
+	name := temporaryPrefix + rand.Text()
 	f, err := s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	return f, name, err
 }

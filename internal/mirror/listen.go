@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -76,34 +74,6 @@ func (m *Mirror) Status(listen []string) (Status, error) {
 		d.mu.Unlock()
 	}
 	return s, err
-}
-
-// Control serves those who look after the mirror: status, list, collect and metrics.
-func (m *Mirror) Control(listen []string) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", m.Metrics())
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, func() (any, error) { return m.Status(listen) })
-	})
-	mux.HandleFunc("GET /list", func(w http.ResponseWriter, _ *http.Request) { reply(w, func() (any, error) { return m.store.List() }) })
-	mux.HandleFunc("POST /collect", func(w http.ResponseWriter, r *http.Request) {
-		size, err := strconv.ParseInt(r.URL.Query().Get("size"), 10, 64)
-		if err != nil {
-			size = -1
-		}
-		reply(w, func() (any, error) { return m.store.Collect(size) })
-	})
-	return mux
-}
-
-func reply(w http.ResponseWriter, f func() (any, error)) {
-	v, err := f()
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v)
 }
 
 // Endpoint is a listener and what it serves.

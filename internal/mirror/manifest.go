@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"strings"
 	"time"
@@ -140,7 +139,7 @@ func (m *Mirror) manifest(ctx context.Context, u *upstream, t target, client cre
 	if t.tag != "" || t.kind == kindReferrers {
 		return m.byTag(ctx, u, t, cred, open)
 	}
-	if known, ok := m.known(t, t.digest); ok {
+	if known, ok := m.store.knownManifest(t, t.digest); ok {
 		if !open {
 			if err := m.check(ctx, u, t, cred); err != nil {
 				return got, "", err
@@ -156,7 +155,7 @@ func (m *Mirror) byTag(ctx context.Context, u *upstream, t target, cred credenti
 	tag, there := m.store.tag(t)
 	var last manifest
 	if there {
-		last, there = m.known(t, tag.Digest)
+		last, there = m.store.knownManifest(t, tag.Digest)
 	}
 	fresh := time.Since(tag.Checked) < m.conf.TagTTL || m.conf.Offline
 	if there && open && fresh {
@@ -297,26 +296,4 @@ func (m *Mirror) remember(t target, got manifest, etag string) {
 	if err != nil {
 		m.log.Warn("cannot keep a manifest", "repository", t.registry+"/"+t.repo, "ref", t.ref(), "error", err)
 	}
-}
-
-// known returns a manifest that is on disk, and that the repository is known to have.
-func (m *Mirror) known(t target, d digest.Digest) (manifest, bool) {
-	t.digest = d
-	l, ok := m.store.link(t)
-	if !ok || l.MediaType == "" || l.Size > maxManifest {
-		return manifest{}, false
-	}
-	b, err := m.store.open(d)
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			m.log.Warn("cannot read a manifest", "digest", d.String(), "error", err)
-		}
-		return manifest{}, false
-	}
-	defer b.Close()
-	content, err := io.ReadAll(io.LimitReader(b, maxManifest))
-	if err != nil {
-		return manifest{}, false
-	}
-	return manifest{content: content, mediaType: l.MediaType, digest: d}, true
 }

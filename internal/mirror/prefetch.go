@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -24,17 +25,6 @@ type Prefetched struct {
 	Manifests int           `json:"manifests"`
 	Blobs     int           `json:"blobs"`
 	Bytes     int64         `json:"bytes"` // of the blobs
-}
-
-// descriptor is a reference in a manifest or index (the OCI image specification).
-type descriptor struct {
-	Digest   digest.Digest `json:"digest"`
-	Size     int64         `json:"size"`
-	Platform *struct {
-		OS           string `json:"os"`
-		Architecture string `json:"architecture"`
-		Variant      string `json:"variant"`
-	} `json:"platform"`
 }
 
 // ParseImage reads an image's name: [REGISTRY/]REPOSITORY[:TAG][@DIGEST]. What it returns
@@ -115,19 +105,15 @@ func (p *prefetch) manifest(ctx context.Context, ref string) (digest.Digest, err
 		return "", err
 	}
 	defer resp.Body.Close()
-	var m struct {
-		Manifests, Layers []descriptor
-		Config            *descriptor
-	}
+	var m references
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxManifest)).Decode(&m); err != nil {
 		return "", fmt.Errorf("its manifest: %w", err)
 	}
 	p.manifests++
-	if m.Config != nil {
-		m.Layers = append(m.Layers, *m.Config)
-	}
-	for _, l := range m.Layers {
-		p.seen[l.Digest] = l.Size
+	for _, b := range m.content() {
+		if !elsewhere(b) {
+			p.seen[b.Digest] = b.Size
+		}
 	}
 	matched := len(m.Manifests) == 0
 	for _, d := range m.Manifests {
@@ -145,7 +131,7 @@ func (p *prefetch) manifest(ctx context.Context, ref string) (digest.Digest, err
 	return digest.Digest(resp.Header.Get("Docker-Content-Digest")), nil
 }
 
-func (p *prefetch) wants(d descriptor) bool {
+func (p *prefetch) wants(d ocispec.Descriptor) bool {
 	if p.platform == "" || d.Platform == nil {
 		return true
 	}

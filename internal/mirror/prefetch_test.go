@@ -5,8 +5,16 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 )
+
+// reach makes requests for any host to one server.
+func reach(s *httptest.Server) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", s.Listener.Addr().String())
+	}}}
+}
 
 func TestPrefetch(t *testing.T) {
 	f := newFake(t)
@@ -20,9 +28,7 @@ func TestPrefetch(t *testing.T) {
 	index, _ := json.Marshal(map[string]any{"schemaVersion": 2, "manifests": []any{amd, arm}})
 	f.tags["a/b:1"] = f.push(index).String()
 	m, s := newMirror(t, f, nil)
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "tcp", s.Listener.Addr().String())
-	}}}
+	client := reach(s)
 	got, err := Prefetch(t.Context(), client, fakeName+"/a/b:1", "linux/amd64")
 	if err != nil || got.Manifests != 2 || got.Blobs != 2 {
 		t.Errorf("%+v %v", got, err)

@@ -156,8 +156,8 @@ func (t *target) splitKind(rest string) error {
 
 func (t *target) splitRegistry(ns string) error {
 	if ns == "" {
-		if first, rest, ok := strings.Cut(t.repo, "/"); ok && looksLikeHost(first) {
-			ns, t.repo = portPattern.ReplaceAllString(first, "$1:$2"), rest
+		if host, rest, ok := cutHost(t.repo); ok {
+			ns, t.repo = host, rest
 		}
 	}
 	if ns != "" {
@@ -174,6 +174,15 @@ func (t *target) splitRegistry(ns string) error {
 		return errName(fmt.Sprintf("%.80q is no repository's name", t.repo))
 	}
 	return nil
+}
+
+// cutHost takes a registry from the front of a name, if there is one.
+func cutHost(name string) (host, rest string, ok bool) {
+	first, rest, ok := strings.Cut(name, "/")
+	if !ok || !looksLikeHost(first) {
+		return "", name, false
+	}
+	return portPattern.ReplaceAllString(first, "$1:$2"), rest, true
 }
 
 // looksLikeHost is how image names tell a registry from a part of a repository's name.

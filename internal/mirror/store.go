@@ -99,7 +99,16 @@ func OpenStore(dir string, maxSize int64, verify Verify, log *slog.Logger) (*Sto
 	for _, b := range blobs {
 		s.size += b.Size
 	}
-	return s, nil
+	return s, s.dropUnfinished()
+}
+
+// dropUnfinished removes the files that a killed process was about to rename.
+func (s *Store) dropUnfinished() error {
+	names, err := fs.Glob(s.root.FS(), temporaryPrefix+"*")
+	for _, name := range names {
+		err = errors.Join(err, s.root.Remove(name))
+	}
+	return err
 }
 
 // Close lets go of the directory.
