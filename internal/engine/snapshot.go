@@ -10,7 +10,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/internal/bundle"
 	"github.com/berth-dev/berth/internal/ids"
@@ -102,6 +104,9 @@ func (l *launch) populate(ctx context.Context) (err error) {
 		Data: l.info.Data, IDs: l.info.ownerIDs(), Isolation: string(l.info.Spec.Isolation),
 		NoVolumes: l.info.Spec.NoVolumes, Driver: os.Getenv(EnvDriver),
 	})
+	if limit := l.info.Spec.Limits.Disk; limit > 0 && errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("%w; what a fork copies of the snapshot does not fit --disk %s, give more", err, units.BytesSize(float64(limit)))
+	}
 	if err != nil {
 		return err
 	}

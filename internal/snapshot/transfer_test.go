@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -245,6 +246,8 @@ func TestPushAndPull(t *testing.T) {
 		})
 	})
 	s, m := frozen(t)
+	var done, total int64
+	r.Progress = func(d, all int64) { done, total = d, all }
 	push := func(s *Store, ref name.Reference, m *Manifest) {
 		t.Helper()
 		out, err := s.Export(t.Context(), m.Ref())
@@ -259,6 +262,9 @@ func TestPushAndPull(t *testing.T) {
 	push(s, ref, m)
 	if n := up.Swap(0); n != 4 { // config, data, layer, blob
 		t.Errorf("%d blobs were pushed", n)
+	}
+	if done == 0 || done != total {
+		t.Errorf("the last word on progress: %d of %d", done, total)
 	}
 	push(s, ref, m)
 	if n := up.Swap(0); n != 0 {
@@ -442,5 +448,23 @@ func TestImportStrangeData(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 		root.Close()
+	}
+}
+
+// The bytes of a packed layer must not change with a library: registries and other machines
+// know it by its digest. When this fails, raise packing.
+func TestPackedBytes(t *testing.T) {
+	s, m := frozen(t)
+	dir := filepath.Join(s.Dir(m), ownLayers, "1")
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		mode := map[bool]os.FileMode{true: 0o755, false: 0o644}[e.IsDir()]
+		return errors.Join(err, os.Chmod(path, mode), os.Chtimes(path, time.Time{}, time.Unix(1, 5)))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.layerPacker(m, "1").describe(t.Context())
+	if err != nil || got.Blob != "sha256:0e4685a4e872226e3d790acb472630cc10daf47841e1a9182e221f32652d2059" {
+		t.Errorf("the digest is %s, %v", got.Blob, err)
 	}
 }

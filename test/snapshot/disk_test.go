@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-dev/berth/test/image"
 	"github.com/berth-dev/berth/test/leak"
 )
 
@@ -22,12 +23,33 @@ func TestDiskLimit(t *testing.T) {
 		t.Setenv("PATH", "/nothing")
 		refused(t, []string{"mkfs.ext4", "e2fsprogs"}, "run", "--no-docker-cli", "--disk", "100m", "--", "/bin/true")
 	})
+	large := filepath.Join(t.TempDir(), "large.tar")
+	img, err := image.Build(image.Options{Ballast: 40 << 20})
+	if err == nil {
+		err = image.SaveTar(large, "large:1", img)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("a fork that does not fit", func(t *testing.T) {
+		must(t, "snapshot", "create", "large", "--load", large, "--run", "docker volume create vol; docker run --rm -v vol:/v large:1 cp /ballast /v/ballast")
+		refused(t, []string{"no space left", "--disk 64MiB"}, "run", "--disk", "64m", "--from", "large", "--", "true")
+		ok(t, "without volumes it fits", berth(t, "run", "--disk", "64m", "--no-volumes", "--from", "large", "--", "docker", "run", "--rm", "large:1", "true"))
+		must(t, "snapshot", "rm", "large")
+		must(t, "gc")
+	})
 	docker := up(t, "small", "--disk", "200m", "--from", "tmpl")
 	ok(t, "layers", docker("run", "--rm", "built:1", "sh", "-ec", look), "replaced")
 	if r := docker("run", "--rm", "-v", "big:/v", imageName, "sh", "-c", "dd if=/dev/zero of=/v/f bs=1M count=300"); r.code == 0 || !strings.Contains(r.err, "No space left") {
 		t.Errorf("more than the limit was written: %s", r)
 	}
+	if r := docker("load", "-q", "-i", large); r.code == 0 {
+		t.Errorf("an image was loaded onto a full disk: %s", r)
+	}
 	ok(t, "after the disk was full", docker("volume", "rm", "big"))
+	ok(t, "what did not fit before", docker("load", "-q", "-i", large))
+	ok(t, "what did not fit before", docker("run", "--rm", "large:1", "sh", "-c", "test $(stat -c %s /ballast) = 41943040"))
+	ok(t, "what did not fit before", docker("rmi", "large:1"))
 	ok(t, "after the disk was full", docker("run", "--name", "box", imageName, "touch", "/made"))
 	ok(t, "after the disk was full", docker("commit", "box", "made:1"))
 	if used := onDisk(t, "/var/lib/berth/engines"); used > 100<<20 {
