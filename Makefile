@@ -88,6 +88,7 @@ demo: build ## the main job: registry, pull, run, build, save, nothing left (roo
 	cd test && $(GO) run $(sudo) ./demo -dir "$(CURDIR)"
 
 bench: build ## the figures of the README against plain dockerd (root)
+	@$(GO) run ./hack/kube
 	cd test && $(GO) run $(sudo) ./bench
 
 clean: ## remove bin; the payload's cache stays

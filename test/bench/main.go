@@ -17,6 +17,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+
+	"github.com/berth-dev/berth/test/sandbox"
 )
 
 func main() {
@@ -24,17 +26,31 @@ func main() {
 	flag.StringVar(&b.program, "berth", or(os.Getenv("BERTH"), "../bin/berth"), "the berth program (also $BERTH)")
 	flag.IntVar(&b.runs, "n", 10, "runs of each short measurement")
 	flag.BoolVar(&b.quick, "quick", false, "leave out what takes long: docker:dind, 2 GB of data, fifty engines")
-	only := flag.String("only", "", "one section alone: start, dind, teardown, run, many, memory, work, size, list, sdk")
+	only := flag.String("only", "", "one section alone: start, dind, teardown, run, many, memory, work, size, list, sdk, kube")
+	programs := flag.String("cluster", "", "measure in a cluster of the programs in this `directory`; what the section kube calls this program with")
 	asJSON := flag.Bool("json", false, "print one JSON object a figure")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *programs != "" {
+		os.Exit(sandbox.Run(func() int {
+			err := b.inCluster(ctx, *programs)
+			report(os.Stdout, b.figures, true)
+			return status(err)
+		}))
+	}
 	err := b.all(ctx, *only)
 	report(os.Stdout, b.figures, *asJSON)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+	os.Exit(status(err))
+}
+
+// status is the exit status after err, which is reported.
+func status(err error) int {
+	if err == nil {
+		return 0
 	}
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	return 1
 }
 
 // bench is a series of measurements.
@@ -72,6 +88,7 @@ func (b *bench) all(ctx context.Context, only string) error {
 		{"size", "size of the program", false, b.size},
 		{"list", "berth ls with fifty engines", true, b.list},
 		{"snapshot", "forks of 5 GB of images, against loading and pulling them", true, b.snapshots},
+		{"kube", "a pod's engine, in a cluster", true, b.kube},
 		{"sdk", "package berth against the command, docker pull and the plain client", false, b.sdk},
 	} {
 		if only != "" && only != section.name || only == "" && b.quick && section.long {

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/berth-dev/berth/test/kube/cluster"
+)
+
+//go:embed pod.yaml
+var podManifest string
+
+// kubeRuns is how often a Deployment is started each way: one with docker:dind's entry point
+// takes 20 s.
+const kubeRuns = 5
+
+// kube measures in a cluster of its own, for which this program starts itself again: a sandbox
+// has to be entered before anything else.
+func (b *bench) kube(ctx context.Context) error {
+	programs, err := filepath.Abs("../.cache/kube/bin")
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(programs, "kubelet")); err != nil {
+		fmt.Fprintln(os.Stderr, "  left out: the cluster's programs are not there; `go run ./hack/kube` builds them")
+		return nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, self, "-cluster", programs, "-berth", b.program, "-n", fmt.Sprint(min(b.runs, kubeRuns)))
+	cmd.Stderr, cmd.Env = os.Stderr, os.Environ()
+	if script := os.Getenv("DIND_ENTRYPOINT"); script == "" {
+		fmt.Fprintln(os.Stderr, "  left out: DIND_ENTRYPOINT names no copy of docker:dind's entry point")
+	} else {
+		data, err := os.ReadFile(script)
+		if err != nil {
+			return err
+		}
+		seen := filepath.Join(b.work, "entrypoint") // in the sandbox as well
+		if err := os.WriteFile(seen, data, 0o755); err != nil {
+			return err
+		}
+		cmd.Env = append(cmd.Env, "DIND_ENTRYPOINT="+seen)
+	}
+	out, err := cmd.Output()
+	if err != nil {
+		return err
+	}
+	for in := json.NewDecoder(bytes.NewReader(out)); ; {
+		var f figure
+		switch err := in.Decode(&f); err {
+		case nil:
+			b.add(f)
+		case io.EOF:
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// inCluster is the sandboxed part of kube: it starts the same Deployment with berth's image and
+// with docker:dind's entry point in turn.
+func (b *bench) inCluster(ctx context.Context, programs string) error {
+	archive := "/tmp/berth.tar"
+	if _, err := b.output(ctx, "image", "build", "--name", podImage, "-o", archive); err != nil {
+		return err
+	}
+	c, err := cluster.Start(ctx, programs, "/tmp/kube")
+	if err != nil {
+		return err
+	}
+	defer c.Stop()
+	if err := c.LoadBasics(ctx); err != nil {
+		return err
+	}
+	if err := c.Load(ctx, archive); err != nil {
+		return err
+	}
+	script := os.Getenv("DIND_ENTRYPOINT")
+	if _, err := podStart(ctx, c, ""); err != nil { // the first pod makes the bridge and warms caches
+		return err
+	}
+	var ours, theirs, ratio []float64
+	for range b.runs {
+		one, err := podStart(ctx, c, "")
+		if err != nil {
+			return err
+		}
+		ours = append(ours, ms(one))
+		if script == "" {
+			continue
+		}
+		two, err := podStart(ctx, c, script)
+		if err != nil {
+			return fmt.Errorf("docker:dind's entry point: %w", err)
+		}
+		theirs, ratio = append(theirs, ms(two)), append(ratio, ms(two)/ms(one))
+	}
+	b.add(summarize("pod: scheduled until the engine is usable", "ms", ours).atMost(1500))
+	if script != "" {
+		b.add(summarize("the same with docker:dind's entry point", "ms", theirs))
+		b.add(summarize("that / berth, pair by pair", "x", ratio).atLeast(5))
+	}
+	return nil
+}
+
+const podImage = "localhost/berth:1"
+
+// podStart starts the Deployment with berth's entry point, or with the script, and returns the
+// time from its pod's scheduling until its client has an answer of the engine's.
+func podStart(ctx context.Context, c *cluster.Cluster, script string) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	var manifest bytes.Buffer
+	err := template.Must(template.New("pod").Parse(podManifest)).Execute(&manifest,
+		map[string]string{"Image": podImage, "Busy": cluster.BusyImage, "Script": script})
+	if err != nil {
+		return 0, err
+	}
+	watch := c.Command(ctx, "get", "pods", "--watch", "--no-headers", "-o", "custom-columns=NODE:.spec.nodeName")
+	lines, err := watch.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	if err := watch.Start(); err != nil {
+		return 0, err
+	}
+	defer func() {
+		_ = watch.Process.Kill()
+		_ = watch.Wait()
+	}()
+	if _, err := c.Kubectl(ctx, manifest.String(), "apply", "-f", "-"); err != nil {
+		return 0, err
+	}
+	defer c.Kubectl(context.WithoutCancel(ctx), manifest.String(), "delete", "--cascade=foreground", "--wait", "-f", "-")
+	var scheduled time.Time
+	for in := bufio.NewScanner(lines); scheduled.IsZero() && in.Scan(); {
+		if strings.TrimSpace(in.Text()) == cluster.NodeName {
+			scheduled = time.Now()
+		}
+	}
+	if _, err := c.Kubectl(ctx, "", "wait", "--for=condition=Available", "deployment/bench", "--timeout=2m"); err != nil {
+		return 0, err
+	}
+	// The runtime stamps what a container writes with the time.
+	line, err := firstLine(c.Command(ctx, "logs", "-f", "deployment/bench", "-c", "client", "--timestamps"))
+	if err != nil {
+		return 0, err
+	}
+	usable, err := time.Parse(time.RFC3339Nano, strings.TrimSuffix(line, " usable"))
+	if err != nil {
+		return 0, fmt.Errorf("the client wrote %q: %w", line, err)
+	}
+	return usable.Sub(scheduled), nil
+}
+
+// firstLine returns the first line that a command writes, and ends it.
+func firstLine(cmd *exec.Cmd) (string, error) {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	in := bufio.NewScanner(out)
+	in.Scan()
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	return in.Text(), in.Err()
+}
