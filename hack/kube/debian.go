@@ -73,24 +73,6 @@ func debBuild(ctx context.Context, bin string) error {
 	return nil
 }
 
-// runc is the one that berth carries: one version in the engine and around it.
-var runc = &part{
-	name: "runc", programs: []string{"runc"},
-	inputs: func(_ context.Context, w io.Writer) error {
-		key, err := os.ReadFile(payloadRunc("key"))
-		if err != nil {
-			return fmt.Errorf("%w; run `make payload` first", err)
-		}
-		_, err = w.Write(key)
-		return err
-	},
-	build: func(_ context.Context, bin string) error {
-		return replace(filepath.Join(bin, "runc"), payloadRunc("runc"))
-	},
-}
-
-func payloadRunc(name string) string { return filepath.Join(".cache/payload/runc", name) }
-
 // replace puts a copy of the program from in the place of to, which may be in use.
 func replace(to, from string) error {
 	data, err := os.ReadFile(from)
