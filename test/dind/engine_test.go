@@ -12,13 +12,14 @@ type engine struct {
 	t    *testing.T
 	h    *host
 	name string
+	gone bool
 }
 
 // container starts the image with options of docker run and arguments of its own, and
 // removes it with its volume at the end of the test.
 func (h *host) container(t *testing.T, name string, options []string, args ...string) *engine {
 	t.Helper()
-	e := &engine{t, h, name}
+	e := &engine{t: t, h: h, name: name}
 	t.Cleanup(e.remove)
 	h.must(t, append(append(append([]string{"run", "-d", "--name", name}, options...), imageName), args...)...)
 	return e
@@ -39,7 +40,17 @@ func (e *engine) wait() *engine {
 	return e
 }
 
-func (e *engine) remove() { e.h.try(e.t, "rm", "-f", "-v", e.name) }
+// remove removes the container. Of a test that has failed it shows first what the container,
+// and the host's Docker about it, had to say.
+func (e *engine) remove() {
+	e.t.Helper()
+	if e.t.Failed() && !e.gone {
+		state := e.h.try(e.t, "inspect", "-f", "{{json .State}}", e.name)
+		e.t.Logf("%s: %s\nit said:\n%s\nthe host's Docker said:\n%s", e.name, state, e.logs(), e.h.log())
+	}
+	e.gone = true
+	e.h.try(e.t, "rm", "-f", "-v", e.name)
+}
 
 // logs are what the container said, both streams.
 func (e *engine) logs() string {

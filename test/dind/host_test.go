@@ -55,6 +55,7 @@ type host struct {
 	env   []string
 	stop  func()
 	start func(*host) error
+	log   func() string // the end of what its dockerd said
 	once  sync.Once
 	err   error
 }
@@ -148,6 +149,10 @@ func startBerth(h *host) error {
 		return fmt.Errorf("berth up: %v, %s", err, r)
 	}
 	h.cli = []string{berthProgram, "docker", "--engine", "dind-host"}
+	h.log = func() string {
+		r, _ := run(nil, berthProgram, "logs", "--tail", "40", "dind-host")
+		return r.stdout + r.stderr
+	}
 	h.stop = func() { run(nil, berthProgram, "rm", "-f", "dind-host") }
 	return nil
 }
@@ -204,6 +209,11 @@ func startDebian(h *host) error {
 	}
 	h.env = []string{"PATH=" + wrapper + ":" + dir + "/usr/bin:" + dir + "/usr/sbin:" + os.Getenv("PATH"), "LD_LIBRARY_PATH=" + dir + "/lib/x86_64-linux-gnu"}
 	h.cli = []string{dir + "/usr/bin/docker", "-H", "unix:///run/host-docker.sock"}
+	h.log = func() string {
+		b, _ := os.ReadFile("/tmp/host-docker.log")
+		lines := strings.Split(string(b), "\n")
+		return strings.Join(lines[max(0, len(lines)-40):], "\n")
+	}
 	log, err := os.Create("/tmp/host-docker.log")
 	if err != nil {
 		return err
@@ -223,7 +233,7 @@ func startDebian(h *host) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return errors.New("Debian's dockerd does not answer; see /tmp/host-docker.log")
+			return fmt.Errorf("Debian's dockerd does not answer: %s", h.log())
 		}
 	}
 }
