@@ -155,7 +155,10 @@ func writableSysfs() bool {
 // ownCgroup makes room for the containers' control groups below this container's own, and
 // returns the group that they are to be in; empty for dockerd's choice.
 func (s *starter) ownCgroup() (string, error) {
-	own, err := cgroup.Nest()
+	own, err := cgroup.Own()
+	if err == nil {
+		err = cgroup.Prepare(own)
+	}
 	if err != nil || own == "" && s.plan.pids == 0 {
 		return "", err
 	}

@@ -79,7 +79,7 @@ func (s *starter) nest() (*engine.Nest, error) {
 	if err := checkData(p.dataRoot); err != nil {
 		return nil, err
 	}
-	parent, err := cgroup.Nest()
+	parent, err := cgroup.Own()
 	if err != nil {
 		return nil, err
 	}

@@ -34,8 +34,8 @@ type version interface {
 	watchOOM(m cgroups.Manager, f func()) (stop func(), err error)
 	// swapLimit reports whether the kernel can bound swap.
 	swapLimit() bool
-	// prepare makes the hierarchy's visible root able to give controllers to groups below.
-	prepare() error
+	// prepare makes the group at parent able to give controllers to groups below.
+	prepare(parent string) error
 	// missing lists the controllers that limits need and the machine has not.
 	missing() []string
 	name() string
@@ -67,11 +67,12 @@ func SwapLimit() bool { return current().swapLimit() }
 // Missing lists the controllers that an engine's limits need and the machine has not.
 func Missing() []string { return current().missing() }
 
-// Prepare has to be called before an engine's group is made. On a host there is nothing to
-// do. In a container with a cgroup namespace of its own it moves the container's processes
-// to a leaf, as on cgroup v2 a group with processes cannot have groups with limits.
-func Prepare() error {
-	if err := current().prepare(); err != nil {
+// Prepare has to be called before the group of an engine below parent is made; parent is
+// empty for the root of what is mounted. On a host there is nothing to do. In a container
+// (one with a cgroup namespace, or a parent that [Own] found) it moves the processes of
+// parent to a leaf, as on cgroup v2 a group with processes cannot have groups with limits.
+func Prepare(parent string) error {
+	if err := current().prepare(parent); err != nil {
 		return fmt.Errorf("make room for engines beside the processes of this container: %w", err)
 	}
 	return nil

@@ -57,11 +57,45 @@ func TestSwapLimit(t *testing.T) {
 // The machine's real root is left alone, and so is a namespace's without processes.
 func TestPrepare(t *testing.T) {
 	real := fake(t, map[string]string{"cgroup.controllers": "cpu", "cgroup.procs": "1\n2\n"})
-	if err := (v2{real}).prepare(); err != nil {
+	if err := (v2{real}).prepare(""); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(filepath.Join(real, "init")); err == nil {
 		t.Error("processes were moved out of the real root")
+	}
+}
+
+// A container's group gets its controllers switched on, wherever it is.
+func TestPrepareBelow(t *testing.T) {
+	for _, parent := range []string{"", "/docker/abc"} {
+		root := fake(t, map[string]string{parent + "/cgroup.type": "domain", parent + "/cgroup.controllers": "memory", parent + "/cgroup.procs": "", parent + "/cgroup.subtree_control": ""})
+		if err := (v2{root}).prepare(parent); err != nil {
+			t.Error(err)
+		}
+		if b, err := os.ReadFile(filepath.Join(root, parent, "cgroup.subtree_control")); string(b) != "+memory" {
+			t.Errorf("%q: switched on: %q, %v", parent, b, err)
+		}
+	}
+}
+
+func TestOwnGroup(t *testing.T) {
+	for _, test := range []struct {
+		text, root, want string
+	}{
+		{"0::/\n", "/", ""},                                               // a namespace of the container's own
+		{"0::/init\n", "/", ""},                                           // started again
+		{"0::/docker/abc\n", "/", "/docker/abc"},                          // the host's namespace, all mounted
+		{"0::/docker/abc/init\n", "/", "/docker/abc"},                     //
+		{"0::/docker/abc\n", "/docker/abc", ""},                           // the host's namespace, the container's part mounted
+		{"0::/docker/abc\n", "/docker/a", "/docker/abc"},                  // another's
+		{"0::/system.slice/d.scope\n", "/../..", "/system.slice/d.scope"}, // what is mounted is not above
+	} {
+		if got, err := ownGroup(test.text, []string{test.root}); got != test.want || err != nil {
+			t.Errorf("%q, mounted %s: %q, %v; want %q", test.text, test.root, got, err, test.want)
+		}
+	}
+	if _, err := ownGroup("4:memory:/\n", nil); err == nil {
+		t.Error("cgroup v1 was taken for v2")
 	}
 }
 

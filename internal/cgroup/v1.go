@@ -26,7 +26,7 @@ func (v1) delegate(m cgroups.Manager, uid, gid int) error {
 	return nil
 }
 
-func (v1) prepare() error { return nil }
+func (v1) prepare(string) error { return nil }
 
 func (v1) swapLimit() bool {
 	dir, err := cgroups.FindCgroupMountpoint("", "memory")

@@ -36,11 +36,12 @@ func (v2) delegate(m cgroups.Manager, uid, gid int) error {
 }
 
 // prepare leaves the real root alone, for which the rule is not (it alone has no cgroup.type).
-func (v v2) prepare() error {
-	if _, err := os.Stat(filepath.Join(v.root, "cgroup.type")); errors.Is(err, fs.ErrNotExist) {
+func (v v2) prepare(parent string) error {
+	dir := filepath.Join(v.root, parent)
+	if _, err := os.Stat(filepath.Join(dir, "cgroup.type")); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return leaf.Enter()
+	return leaf.EnterBelow(dir)
 }
 
 // swapLimit looks for the file in any group: the root group has none.

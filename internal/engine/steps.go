@@ -89,7 +89,7 @@ func (m *Manager) start(ctx context.Context, l *launch) (_ *Engine, err error) {
 	if _, err := m.Collect(ctx); err != nil {
 		m.log.Warn("collect dead engines", "error", err)
 	}
-	if err := cgroup.Prepare(); err != nil {
+	if err := cgroup.Prepare(m.nest.cgroupParent()); err != nil {
 		return nil, err
 	}
 	if l.host, err = ids.ReadHost(); err != nil {
