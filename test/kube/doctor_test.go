@@ -1,0 +1,37 @@
+package kube
+
+import (
+	"strings"
+	"testing"
+)
+
+// The doctor starts an engine of each level that the cluster allows, and says why not of one
+// that it does not. This node has neither cgroup v2 nor a RuntimeClass.
+func TestTheDoctorSaysWhatAClusterAllows(t *testing.T) {
+	ns := node.Namespace(t)
+	ns.Apply(manifest(t, "doctor", "--image", berthImage))
+	for _, level := range []string{"userns", "rootful"} {
+		ns.Wait("job/berth-doctor-"+level, "condition=Complete")
+		if log := ns.Logs("job/berth-doctor-"+level, "doctor"); !strings.Contains(log, "one started in") || !strings.Contains(log, "→") {
+			t.Errorf("%s:\n%s", level, log)
+		}
+	}
+	ns.Wait("job/berth-doctor-unprivileged", "jsonpath={.metadata.name}=berth-doctor-unprivileged")
+	if events := ns.Events(); !strings.Contains(events, `RuntimeClass "berth" not found`) {
+		t.Errorf("the events do not say what is missing:\n%s", events)
+	}
+}
+
+// A pod without the privileges says which it lacks, in Kubernetes's words.
+func TestAPodThatLacksPrivilegesSaysSo(t *testing.T) {
+	ns := node.Namespace(t)
+	text := manifest(t, pod("job", "--", "true")...)
+	ns.Apply(strings.Replace(text, "privileged: true", "privileged: false", 1))
+	ns.Kubectl("wait", "--for=create", "pod", "-l", "app.kubernetes.io/name=build", "--timeout=60s")
+	name := ns.Get("pods", "{.items[0].metadata.name}")
+	ns.Wait("pod/"+name, "jsonpath={.status.initContainerStatuses[0].lastState.terminated.exitCode}=125")
+	message := ns.Get("pod/"+name, "{.status.initContainerStatuses[0].lastState.terminated.message}")
+	if !strings.Contains(message, "needs securityContext: {privileged: true}") || strings.Contains(message, "docker run") {
+		t.Errorf("the engine's last words: %s", message)
+	}
+}
