@@ -44,5 +44,5 @@ func Doctor(o DoctorOptions) (Manifest, error) {
 	return m, nil
 }
 
-// Levels are all levels, the safest first.
+// Levels are all levels, the one that trusts an engine least first.
 func Levels() []Level { return []Level{Unprivileged, UserNS, Rootful} }
