@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/berth-dev/berth/test/deadline"
@@ -31,6 +32,7 @@ var suites = []suite{
 	{"test", "sandbox"},
 	{"test", "vm/systemd"},
 	{"test", "integration"},
+	{"test", "dind"},
 }
 
 const module = "github.com/berth-dev/berth"
@@ -94,11 +96,15 @@ func makeWork(ctx context.Context, s settings, image string, scale int) error {
 	if s.Shell != "" {
 		tests = []job.Test{{Package: module + "/command", Binary: "/bin/bash", Args: []string{"-c", s.Shell}, Dir: "/"}}
 	}
+	if err := makeContainerImage(ctx, s, program, filepath.Join(tree, containerImage), tests); err != nil {
+		return err
+	}
 	order := job.Job{
 		Cgroup: s.Cgroup, Init: s.Init, FS: s.FS, Tests: tests,
 		Env: []string{
 			"BERTH=" + job.Dir + "/bin/berth", "BERTH_TEST_BUSYBOX=/usr/bin/busybox", "BERTH_TEST_PROBE=" + job.Dir + "/bin/probe",
 			"BERTH_TEST_THROWAWAY=1", fmt.Sprintf("%s=%d", deadline.EnvScale, scale), "BERTH_TEST_ENVIRONMENT=" + s.name(),
+			"BERTH_TEST_IMAGE=" + job.Dir + "/" + containerImage,
 		},
 	}
 	text, err := json.MarshalIndent(order, "", "\t")
@@ -115,6 +121,22 @@ func makeWork(ctx context.Context, s settings, image string, scale int) error {
 		return err
 	}
 	return makeImage(ctx, image, tree, 16)
+}
+
+// containerImage is berth's container image in the guest.
+const containerImage = "berth-image.tar"
+
+// makeContainerImage makes the image if a test is going to run it: out here that is quick.
+func makeContainerImage(ctx context.Context, s settings, program, out string, tests []job.Test) error {
+	if !slices.ContainsFunc(tests, func(t job.Test) bool { return filepath.Base(t.Dir) == "dind" }) {
+		return nil
+	}
+	cmd := exec.CommandContext(ctx, program, "image", "build", "-o", out)
+	cmd.Env = append(os.Environ(), "BERTH_STATE_DIR="+filepath.Join(s.Cache, "state"), "BERTH_RUN_DIR="+filepath.Join(s.Cache, "run"))
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("berth image build: %w\n%s", err, text)
+	}
+	return nil
 }
 
 // link makes a file appear at another place without copying it, where possible.
