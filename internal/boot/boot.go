@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -76,7 +75,7 @@ func serve(ctx context.Context, c Config, p *plan, env map[string]string) (int, 
 	if err := prepare(); err != nil {
 		return 125, err
 	}
-	health, err := newHealth(filepath.Join(runtimeDir, "health.sock"))
+	health, err := newHealth(healthSocket)
 	if err != nil {
 		return 125, err
 	}

@@ -110,7 +110,8 @@ const (
 
 // makeCertificates completes the directories ca, server and client below dir:
 //
-//   - an authority without its key is somebody's own, and so are the certificates: nothing is made;
+//   - an authority without its key is somebody's own, and so are the certificates, as are a
+//     server's of an authority that is not here at all: nothing is made;
 //   - an authority with its key signs what is missing, has ended or lacks a name;
 //   - without an authority, everything is made.
 //
@@ -119,7 +120,7 @@ const (
 func makeCertificates(dir string, s sans) error {
 	ca := filepath.Join(dir, "ca")
 	crt, key := filepath.Join(ca, "cert.pem"), filepath.Join(ca, "key.pem")
-	if filled(crt) && !filled(key) {
+	if !filled(key) && (filled(crt) || complete(filepath.Join(dir, "server"))) {
 		return nil
 	}
 	a, err := openAuthority(crt, key)
@@ -136,6 +137,11 @@ func makeCertificates(dir string, s sans) error {
 	client := &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	// Clients run as anybody; who can read the volume may use the engine.
 	return a.ensure(filepath.Join(dir, "client"), "docker:dind client", client, 0o644)
+}
+
+// complete reports whether dir has all that one side of TLS needs.
+func complete(dir string) bool {
+	return filled(filepath.Join(dir, "ca.pem")) && filled(filepath.Join(dir, "cert.pem")) && filled(filepath.Join(dir, "key.pem"))
 }
 
 func filled(path string) bool {

@@ -102,3 +102,26 @@ func TestBadAuthorityIsAnError(t *testing.T) {
 		t.Error("nonsense was accepted")
 	}
 }
+
+// Certificates of an authority that is elsewhere are left alone.
+func TestCertificatesOfAServerAlone(t *testing.T) {
+	dir := t.TempDir()
+	if err := makeCertificates(dir, sans{dns: []string{"docker"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, gone := range []string{"ca", "client"} {
+		if err := os.RemoveAll(filepath.Join(dir, gone)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := read(t, dir, "server/cert.pem")
+	if err := makeCertificates(dir, sans{dns: []string{"another"}}); err != nil {
+		t.Fatal(err)
+	}
+	if read(t, dir, "server/cert.pem") != server {
+		t.Error("the server's certificate was replaced")
+	}
+	if filled(filepath.Join(dir, "ca/cert.pem")) {
+		t.Error("an authority was made that nothing is signed by")
+	}
+}

@@ -3,15 +3,26 @@ package boot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 )
 
 const healthy = "ready\n"
+
+// healthSocket is not below runtimeDir: that is mounted over at the start, and who waits for
+// the socket would wait at the wrong place.
+const healthSocket = "/run/berth-health.sock"
+
+// beginning is how long a container may take from `docker run`'s return until it has the
+// socket.
+const beginning = 5 * time.Second
 
 // pingTime is how long an engine may take to answer.
 const pingTime = 8 * time.Second
@@ -20,6 +31,7 @@ const pingTime = 8 * time.Second
 // engine is ready, at once or later, or is cut off when it ends. Once it is ready, the
 // engine is asked each time, so that one that hangs is noticed.
 type health struct {
+	path  string
 	ln    net.Listener
 	is    chan struct{}               // closed when ready
 	ask   func(context.Context) error // set when ready
@@ -28,14 +40,23 @@ type health struct {
 }
 
 func newHealth(path string) (*health, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+	// It appears when it listens, so that who waits for it has to look but once.
+	begun := path + ".new"
+	for _, p := range []string{path, begun} {
+		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
 	}
-	ln, err := net.Listen("unix", path)
+	ln, err := net.Listen("unix", begun)
 	if err != nil {
 		return nil, err
 	}
-	h := &health{ln: ln, is: make(chan struct{}), ended: make(chan struct{})}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err := os.Rename(begun, path); err != nil {
+		ln.Close()
+		return nil, err
+	}
+	h := &health{path: path, ln: ln, is: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		for {
 			conn, err := ln.Accept()
@@ -73,19 +94,25 @@ func (h *health) close() {
 	h.once.Do(func() {
 		close(h.ended)
 		h.ln.Close()
+		_ = os.Remove(h.path)
 	})
 }
 
-// Health returns nil when the container's engine is ready, for which it waits.
+// Health returns nil when the container's engine is ready, for which it waits. In a container
+// that starts none it says so after a few seconds.
 func Health(ctx context.Context) error {
-	return askHealth(ctx, filepath.Join(runtimeDir, "health.sock"))
+	return askHealth(ctx, healthSocket, beginning)
 }
 
-func askHealth(ctx context.Context, path string) error {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", path)
+var errNoEngine = errors.New("no engine is being started in this container")
+
+// askHealth asks on the socket at path, for which it waits as long as patience.
+func askHealth(ctx context.Context, path string, patience time.Duration) error {
+	wait, cancel := context.WithTimeoutCause(ctx, patience, errNoEngine)
+	defer cancel()
+	conn, err := dialHealth(wait, path)
 	if err != nil {
-		return errors.New("no engine is being started in this container")
+		return err
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
@@ -100,4 +127,27 @@ func askHealth(ctx context.Context, path string) error {
 		return errors.New(string(text))
 	}
 	return errors.Join(errors.New("the engine ended before it was ready; its log says why"), err)
+}
+
+// dialHealth connects to the socket at path, which its maker renames to that (inotify(7)).
+// One that a killed container left does not answer.
+func dialHealth(ctx context.Context, path string) (net.Conn, error) {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("wait for the engine: %w", err)
+	}
+	defer w.Close()
+	if err := w.Add(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("wait for the engine: %w", err)
+	}
+	for {
+		if conn, err := net.Dial("unix", path); err == nil {
+			return conn, nil
+		}
+		select {
+		case <-w.Events:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 }

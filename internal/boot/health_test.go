@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // api answers /_ping with a status on a socket.
@@ -31,7 +32,7 @@ func TestHealthAsksTheEngine(t *testing.T) {
 			t.Fatal(err)
 		}
 		answer := make(chan error)
-		go func() { answer <- askHealth(t.Context(), path) }()
+		go func() { answer <- askHealth(t.Context(), path, 0) }()
 		h.ready(api(t, status)) // the one above has waited, or comes now
 		err = <-answer
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
@@ -43,7 +44,7 @@ func TestHealthAsksTheEngine(t *testing.T) {
 
 func TestHealthIsNeverGreenBefore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "health.sock")
-	if err := askHealth(t.Context(), path); err == nil || !strings.Contains(err.Error(), "no engine is being started") {
+	if err := askHealth(t.Context(), path, 0); err == nil || !strings.Contains(err.Error(), "no engine is being started") {
 		t.Errorf("without an engine: %v", err)
 	}
 	h, err := newHealth(path)
@@ -52,14 +53,36 @@ func TestHealthIsNeverGreenBefore(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	answer := make(chan error)
-	go func() { answer <- askHealth(ctx, path) }()
+	go func() { answer <- askHealth(ctx, path, 0) }()
 	cancel()
 	if err := <-answer; err == nil {
 		t.Error("green before the engine was ready")
 	}
-	go func() { answer <- askHealth(t.Context(), path) }()
+	go func() { answer <- askHealth(t.Context(), path, 0) }()
 	h.close()
 	if err := <-answer; err == nil {
 		t.Error("green for an engine that ended")
+	}
+}
+
+// `docker exec` may come before the container's first process has got to listening, and a
+// container that was killed has left its socket.
+func TestHealthWaitsForTheBeginning(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "health.sock")
+	for _, what := range []string{"none", "stale"} {
+		answer := make(chan error, 1)
+		go func() { answer <- askHealth(t.Context(), path, time.Minute) }()
+		h, err := newHealth(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.ready(api(t, 200))
+		if err := <-answer; err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		h.ln.Close() // and the file stays
+	}
+	if err := askHealth(t.Context(), path, 0); err != errNoEngine {
+		t.Errorf("a stale socket: %v", err)
 	}
 }
