@@ -38,7 +38,15 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(sandbox.Run(func() int {
+	run := func() int { return sandbox.Run(inSandbox(m)) }
+	if sandbox.Outside() {
+		os.Exit(leavesNothing(run))
+	}
+	os.Exit(run())
+}
+
+func inSandbox(m *testing.M) func() int {
+	return func() int {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		if err := setUp(ctx); err != nil {
@@ -47,7 +55,7 @@ func TestMain(m *testing.M) {
 		}
 		defer node.Stop()
 		return m.Run()
-	}))
+	}
 }
 
 func setUp(ctx context.Context) error {

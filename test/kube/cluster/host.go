@@ -3,8 +3,10 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +18,10 @@ var machineSettings = map[string]string{
 	"vm/overcommit_memory": "1", "vm/panic_on_oom": "0", "kernel/panic": "10", "kernel/panic_on_oops": "1",
 	"kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000",
 }
+
+// MachineSettings are the names, below /proc/sys, of the settings of the whole machine that a
+// kubelet changes where it can.
+func MachineSettings() []string { return slices.Sorted(maps.Keys(machineSettings)) }
 
 // prepareHost makes the sandbox into what a node expects: mounts that are shared with
 // pods, logs of its own, forwarding, and on cgroup v2 a root group without processes.

@@ -1,0 +1,77 @@
+package kube
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/berth-dev/berth/test/deadline"
+	"github.com/berth-dev/berth/test/kube/cluster"
+)
+
+// The memory of a container inside shows where `kubectl top` looks: at the kubelet.
+func TestTheMemoryOfAContainerInsideShowsAsThePods(t *testing.T) {
+	const mebibytes = 150
+	ns := node.Namespace(t)
+	ns.Apply(workload(t, "deployment", "docker run -d --shm-size 256m "+busyRef+" sh -c 'dd if=/dev/zero of=/dev/shm/x bs=1M count=150; sleep 100000' && sleep 100000"))
+	ns.Wait("deployment/build", "condition=Available")
+	pod := ns.Get("pods", "{.items[0].metadata.name}")
+	var seen uint64
+	for end := time.Now().Add(deadline.Scaled(90 * time.Second)); time.Now().Before(end); time.Sleep(time.Second) {
+		if seen = memoryOf(t, ns.Name, pod); seen >= mebibytes<<20 {
+			return
+		}
+	}
+	t.Errorf("a container inside holds %d MiB, the pod shows %d", mebibytes, seen>>20)
+}
+
+// memoryOf is the kubelet's figure of a pod's memory, bytes; 0 when it has none yet.
+func memoryOf(t *testing.T, namespace, name string) uint64 {
+	t.Helper()
+	raw, err := node.Kubectl(t.Context(), "", "get", "--raw", "/api/v1/nodes/"+cluster.NodeName+"/proxy/stats/summary")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var summary struct {
+		Pods []struct {
+			PodRef struct{ Name, Namespace string }
+			Memory struct{ WorkingSetBytes uint64 }
+		}
+	}
+	if err := json.Unmarshal([]byte(raw), &summary); err != nil {
+		t.Fatal(err)
+	}
+	for _, pod := range summary.Pods {
+		if pod.PodRef.Name == name && pod.PodRef.Namespace == namespace {
+			return pod.Memory.WorkingSetBytes
+		}
+	}
+	return 0
+}
+
+// What is stored in the engine counts against the pod's disk, and the kubelet says so when it
+// is too much.
+func TestAPodIsEvictedForWhatIsStoredInItsEngine(t *testing.T) {
+	ns := node.Namespace(t)
+	ns.Apply(workload(t, "job", "docker run --rm "+busyRef+" sh -c 'dd if=/dev/zero of=/fill bs=1M count=200; sleep 100000'", "--ephemeral-storage", "100Mi"))
+	ns.Wait("job/build", "condition=Failed")
+	if events := ns.Events(); !strings.Contains(events, "Evicted") || !strings.Contains(events, "ephemeral") {
+		t.Errorf("no event says that the pod stored too much:\n%s", events)
+	}
+}
+
+// More processes than --pids allows cannot be started inside; the engine and the node go on.
+func TestProcessesInsideAreBounded(t *testing.T) {
+	ns := node.Namespace(t)
+	ns.Apply(workload(t, "deployment", "sleep 100000", "--pids", "64"))
+	ns.Wait("deployment/build", "condition=Available")
+	client := func(script string) string { return ns.Exec("deployment/build", "client", "sh", "-c", script) }
+	out := client("docker run --rm " + busyRef + " sh -c 'for i in $(seq 200); do sleep 100 & done; echo all' 2>&1; true")
+	if !strings.Contains(out, "can't fork") {
+		t.Errorf("200 processes could be started where 64 are allowed: %q", out)
+	}
+	if got := client("docker run --rm " + busyRef + " echo again"); got != "again" {
+		t.Errorf("after that a container says %q", got)
+	}
+}
