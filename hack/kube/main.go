@@ -115,10 +115,10 @@ const stillEvery = 15 * time.Second
 // how long it took.
 func during(name string, do func() error) error {
 	start := time.Now()
-	say := func(text string) {
-		fmt.Fprintf(os.Stderr, "kube: %-10s %s %s\n", name, text, time.Since(start).Round(time.Second))
+	say := func(format string) {
+		fmt.Fprintf(os.Stderr, "kube: %-10s "+format+"\n", name, time.Since(start).Round(time.Second))
 	}
-	say("building,")
+	fmt.Fprintf(os.Stderr, "kube: %-10s building\n", name)
 	ticker := time.NewTicker(stillEvery)
 	defer ticker.Stop()
 	done := make(chan error, 1)
@@ -127,11 +127,11 @@ func during(name string, do func() error) error {
 		select {
 		case err := <-done:
 			if err == nil {
-				say("built in")
+				say("built in %s")
 			}
 			return err
 		case <-ticker.C:
-			say("building,")
+			say("building, %s")
 		}
 	}
 }
