@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -212,22 +213,36 @@ or another snapshot builds on, is not removed.`,
 			if err != nil {
 				return err
 			}
-			var errs []error
-			for _, ref := range refs {
-				removed, err := m.RemoveSnapshot(cmd.Context(), ref)
-				if force && errors.Is(err, snapshot.ErrNotFound) {
-					err = nil
-				}
-				errs = append(errs, err)
-				for _, r := range removed {
-					fmt.Fprintln(a.Out, r)
-				}
-			}
-			return errors.Join(errs...)
+			return a.removeSnapshots(cmd.Context(), m, refs, force)
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not mind a snapshot that does not exist")
 	return cmd
+}
+
+// removeSnapshots removes them in an order that is possible: one that another of them builds
+// on goes after that.
+func (a *app) removeSnapshots(ctx context.Context, m *engine.Manager, refs []snapshot.Ref, force bool) error {
+	for {
+		var errs []error
+		var left []snapshot.Ref
+		for _, ref := range refs {
+			removed, err := m.RemoveSnapshot(ctx, ref)
+			if force && errors.Is(err, snapshot.ErrNotFound) {
+				err = nil
+			}
+			if err != nil {
+				left, errs = append(left, ref), append(errs, err)
+			}
+			for _, r := range removed {
+				fmt.Fprintln(a.Out, r)
+			}
+		}
+		if len(left) == 0 || len(left) == len(refs) {
+			return errors.Join(errs...)
+		}
+		refs = left
+	}
 }
 
 func (a *app) completeSnapshots(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {

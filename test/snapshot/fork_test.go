@@ -264,7 +264,7 @@ func TestContainersTravel(t *testing.T) {
 		"docker create --name service --network own --ip 10.98.0.9 " + imageName + " sh -c 'ip addr | grep 10.98.0.9'"
 	var m struct{ Containers []string }
 	decode(t, must(t, "snapshot", "create", "with", "--json", "--containers", "--load", imageTar, "--run", script), &m)
-	t.Cleanup(func() { must(t, "snapshot", "rm", "-f", "again", "with"); must(t, "gc") })
+	t.Cleanup(func() { must(t, "snapshot", "rm", "-f", "with", "again"); must(t, "gc") })
 	if fmt.Sprint(m.Containers) != "[box service]" {
 		t.Errorf("containers: %v", m.Containers)
 	}
