@@ -2,13 +2,10 @@ package snapshot
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -128,90 +125,6 @@ func (s *Store) describeData(ctx context.Context, m *Manifest) (packedTree, erro
 	}
 	known.Data = &data
 	return data, known.write(s.Dir(m))
-}
-
-// linkedLayer is a layer that a snapshot has a link to.
-type linkedLayer struct {
-	packedTree
-	packer packer
-	place  string // its name in the snapshot's data
-	name   string // and in its base
-	owner  *Manifest
-}
-
-// describeLayers finds out what blobs the layers are, of the snapshot and its bases.
-func (s *Store) describeLayers(ctx context.Context, m *Manifest) ([]linkedLayer, error) {
-	all, err := s.linkedLayers(m)
-	if err != nil {
-		return nil, err
-	}
-	known := map[string]packed{}
-	for _, l := range all {
-		if _, ok := known[l.packer.dir]; !ok {
-			known[l.packer.dir] = readPacked(l.packer.dir)
-		}
-	}
-	var mu sync.Mutex
-	found := map[string]bool{} // directories with something new to note
-	g, gctx := inParallel(ctx)
-	for i := range all {
-		l := &all[i]
-		mu.Lock()
-		noted, ok := known[l.packer.dir].Layers[l.name]
-		mu.Unlock()
-		if l.packedTree = noted; ok {
-			continue
-		}
-		g.Go(func() (err error) {
-			if l.packedTree, err = l.packer.describe(gctx); err != nil {
-				return fmt.Errorf("layer %s of %s: %w", l.name, l.owner.Ref(), err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			known[l.packer.dir].Layers[l.name], found[l.packer.dir] = l.packedTree, true
-			return nil
-		})
-	}
-	err = g.Wait()
-	for dir := range found {
-		err = errors.Join(err, known[dir].write(dir))
-	}
-	for i := range all {
-		all[i].Name = all[i].place
-	}
-	return all, err
-}
-
-func (s *Store) linkedLayers(m *Manifest) ([]linkedLayer, error) {
-	bases, err := s.Bases(m)
-	if err != nil {
-		return nil, err
-	}
-	owners := map[string]*Manifest{}
-	for _, b := range bases {
-		if owners[b.ID], err = s.find(b); err != nil {
-			return nil, err
-		}
-	}
-	root, err := os.OpenRoot(s.Dir(m))
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	links, err := links(root)
-	if err != nil {
-		return nil, err
-	}
-	var out []linkedLayer
-	for _, l := range links {
-		owner := owners[l.base]
-		if owner == nil {
-			return nil, fmt.Errorf("%w: layer %s is of a snapshot that is not known", ErrDamaged, l.place)
-		}
-		out = append(out, linkedLayer{packer: s.layerPacker(owner, l.name), place: l.place, name: l.name, owner: owner})
-	}
-	slices.SortFunc(out, func(a, b linkedLayer) int { return layerNumber(a.place) - layerNumber(b.place) })
-	return out, nil
 }
 
 // blobParts lists the content store.

@@ -5,20 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/docker/go-units"
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/internal/ids"
 	"github.com/berth-dev/berth/internal/snapshot/artifact"
-	"github.com/berth-dev/berth/internal/snapshot/layers"
-	"github.com/berth-dev/berth/internal/snapshot/tree"
 )
 
 // Importing says what an incoming snapshot is to be here.
@@ -165,172 +160,6 @@ func (i *importer) open(ctx context.Context, d digest.Digest) (io.ReadCloser, v1
 	}
 	r, err := i.in.Open(ctx, part, 0)
 	return r, part, err
-}
-
-// unpack makes the tree in a directory of the draft that does not exist yet.
-func (i *importer) unpack(ctx context.Context, t artifact.Tree, dir string) error {
-	if err := i.root.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
-	to, err := i.root.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer to.Close()
-	r, part, err := i.open(ctx, t.Blob)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	v := artifact.Verify(r, part)
-	z, err := zstd.NewReader(v, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(64<<20))
-	if err != nil {
-		return err
-	}
-	defer z.Close()
-	bounded := io.LimitReader(z, t.Unpacked)
-	err = tree.Unpack(ctx, bounded, to, tree.Unpacking{IDs: i.o.IDs, Marks: marks(i.o.Isolation)})
-	if err == nil {
-		_, err = io.Copy(io.Discard, bounded)
-	}
-	// What does not have its digest is of no interest otherwise.
-	return errors.Join(v.Close(), err)
-}
-
-func (i *importer) unpackData(ctx context.Context) error {
-	if err := i.unpack(ctx, i.in.Config.Data, dataDir); err != nil {
-		return fmt.Errorf("unpack its metadata: %w", err)
-	}
-	return i.checkData()
-}
-
-// checkData makes sure that data holds what a snapshot's does. Layers and blobs come with
-// digests of their own, and a link to a layer would be one to somebody else's.
-func (i *importer) checkData() error {
-	root, err := i.root.OpenRoot(dataDir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	strange := func(rel string) error {
-		return fmt.Errorf("%w: there is %q in its metadata", artifact.ErrNotSnapshot, rel)
-	}
-	return fs.WalkDir(root.FS(), ".", func(rel string, e fs.DirEntry, err error) error {
-		inPlace := filepath.Dir(rel) == layersDir
-		switch {
-		case err != nil:
-			return err
-		case leftOut(rel, i.in.Config.Containers) || isBlob(rel) || inPlace && !(e.IsDir() && layers.NamePattern.MatchString(e.Name())):
-			return strange(rel)
-		case e.Type()&fs.ModeSymlink != 0:
-			return strange(rel) // there are links in what is the engine's only
-		case inPlace || rel == volumesDir || rel == containersDir || rel == snapshotterFile:
-			if e.IsDir() {
-				return fs.SkipDir // what is further down is the engine's
-			}
-		case rel == layersDir || rel == blobsDir || filepath.Dir(rel) == containerdRoot:
-			if !e.IsDir() {
-				return strange(rel)
-			}
-		}
-		return nil
-	})
-}
-
-func (i *importer) unpackLayers(ctx context.Context) error {
-	if err := i.makeLayersDir(); err != nil {
-		return err
-	}
-	if len(i.in.Config.Layers) == 0 {
-		return nil
-	}
-	places, err := i.root.OpenFile(filepath.Join(dataDir, layersDir), unix.O_DIRECTORY, 0)
-	if err != nil {
-		return fmt.Errorf("%w: it has layers and no place for them: %w", artifact.ErrNotSnapshot, err)
-	}
-	defer places.Close()
-	bases := map[string]bool{}
-	for _, l := range i.in.Config.Layers {
-		target := layers.Link(i.manifest.ID, l.Name)
-		if have, ok := i.here.layers[l.Blob]; ok {
-			target = layers.Link(have.base.ID, have.name)
-			if !bases[have.base.ID] {
-				bases[have.base.ID] = true
-				i.manifest.Bases = append(i.manifest.Bases, have.base)
-			}
-		} else if err := i.unpack(ctx, l, filepath.Join(ownLayers, l.Name)); err != nil {
-			return fmt.Errorf("unpack layer %s: %w", l.Name, err)
-		} else {
-			i.manifest.Layers = append(i.manifest.Layers, Layer{Name: l.Name})
-		}
-		if err := link(places, l.Name, target, i.o.IDs); err != nil {
-			return err
-		}
-		if err := i.store.after("import-layer"); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// placeBlobs fills the content store.
-func (i *importer) placeBlobs(ctx context.Context) error {
-	if len(i.in.Config.Blobs) == 0 {
-		return nil
-	}
-	dir, err := i.root.OpenFile(filepath.Join(dataDir, blobsDir), unix.O_DIRECTORY, 0)
-	if err != nil {
-		return fmt.Errorf("%w: it has blobs and no place for them: %w", artifact.ErrNotSnapshot, err)
-	}
-	defer dir.Close()
-	for _, b := range i.in.Config.Blobs {
-		if err := i.placeBlob(ctx, dir, b); err != nil {
-			return fmt.Errorf("blob %s: %w", b.Digest, err)
-		}
-	}
-	return nil
-}
-
-func (i *importer) placeBlob(ctx context.Context, dir *os.File, b artifact.Blob) error {
-	name := b.Digest.Encoded()
-	from := i.here.blobs[b.Digest]
-	if from == "" && i.in.Remote {
-		from = i.store.download(i.in.Part(b.Digest))
-	}
-	if from != "" {
-		err := unix.Linkat(unix.AT_FDCWD, from, int(dir.Fd()), name, 0)
-		if err == nil {
-			return nil
-		}
-		if err != unix.EMLINK && !errors.Is(err, fs.ErrNotExist) {
-			return os.NewSyscallError("linkat", err)
-		}
-	}
-	return i.copyBlob(ctx, b, filepath.Join(dataDir, blobsDir, name), from)
-}
-
-// copyBlob writes a blob that cannot be linked.
-func (i *importer) copyBlob(ctx context.Context, b artifact.Blob, to, from string) (err error) {
-	var r io.ReadCloser
-	if from != "" {
-		r, err = os.Open(from)
-	} else {
-		r, _, err = i.open(ctx, b.Digest)
-	}
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	f, err := i.root.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	v := artifact.Verify(r, i.in.Part(b.Digest))
-	if _, err := io.Copy(f, v); err != nil {
-		return err
-	}
-	return v.Close()
 }
 
 // note keeps what is known of the blobs.
