@@ -219,10 +219,12 @@ func (o *Options) checkEnv() error {
 }
 
 func (o *Options) checkProfiles() error {
-	for flag, p := range map[string]string{"--seccomp": o.Seccomp, "--apparmor": o.AppArmor} {
-		if p == "" || path.IsAbs(p) || slices.Contains(strings.Split(p, "/"), "..") {
-			return wrong(flag, "%q; give the name of a profile on the node, or %s", p, Unconfined)
-		}
+	return first(checkProfile("--seccomp", o.Seccomp), checkProfile("--apparmor", o.AppArmor))
+}
+
+func checkProfile(flag, p string) error {
+	if p == "" || path.IsAbs(p) || slices.Contains(strings.Split(p, "/"), "..") {
+		return wrong(flag, "%q; give the name of a profile on the node, or %s", p, Unconfined)
 	}
 	return nil
 }
