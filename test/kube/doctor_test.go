@@ -9,7 +9,7 @@ import (
 // that it does not. This node has neither cgroup v2 nor a RuntimeClass.
 func TestTheDoctorSaysWhatAClusterAllows(t *testing.T) {
 	ns := node.Namespace(t)
-	ns.Apply(manifest(t, "doctor", "--image", berthImage))
+	ns.Apply(written(t, "doctor", "--image", berthImage))
 	for _, level := range []string{"userns", "rootful"} {
 		ns.Wait("job/berth-doctor-"+level, "condition=Complete")
 		if log := ns.Logs("job/berth-doctor-"+level, "doctor"); !strings.Contains(log, "one started in") || !strings.Contains(log, "→") {
@@ -25,7 +25,7 @@ func TestTheDoctorSaysWhatAClusterAllows(t *testing.T) {
 // A pod without the privileges says which it lacks, in Kubernetes's words.
 func TestAPodThatLacksPrivilegesSaysSo(t *testing.T) {
 	ns := node.Namespace(t)
-	text := manifest(t, pod("job", "--", "true")...)
+	text := written(t, pod("job", "--", "true")...)
 	ns.Apply(strings.Replace(text, "privileged: true", "privileged: false", 1))
 	ns.Kubectl("wait", "--for=create", "pod", "-l", "app.kubernetes.io/name=build", "--timeout=60s")
 	name := ns.Get("pods", "{.items[0].metadata.name}")

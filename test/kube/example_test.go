@@ -32,7 +32,7 @@ func TestTheExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	ns := node.Namespace(t)
-	ns.Apply(manifest(t, pod("job", "--client-image", ref, "--", "/k8s-job", busyRef, "/workspace/busy.tar")...))
+	ns.Apply(written(t, pod("job", "--client-image", ref, "--", "/k8s-job", busyRef, "/workspace/busy.tar")...))
 	ns.Wait("job/build", "condition=Complete")
 	log := ns.Logs("job/build", "client")
 	for _, want := range []string{"pulled sha256:", image.Greeting, "bytes to /workspace/busy.tar", "0 images left"} {

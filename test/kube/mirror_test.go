@@ -15,11 +15,11 @@ func TestPodsPullThroughTheMirror(t *testing.T) {
 	url := "https://berth-mirror." + ns.Name + ".svc:5443"
 	for name, kind := range map[string][]string{"Deployment": {"--ephemeral"}, "DaemonSet": {"--daemonset"}} {
 		t.Run(name, func(t *testing.T) {
-			text := manifest(t, append([]string{
+			text := written(t, append([]string{
 				"mirror", "--namespace", ns.Name, "--image", berthImage, "--size", "1Gi", "--authority", authority,
 				"--registry-ca", registryHost() + "=" + companyStore.CAFile,
 			}, kind...)...)
-			if again := manifest(t, append([]string{
+			if again := written(t, append([]string{
 				"mirror", "--namespace", ns.Name, "--image", berthImage, "--size", "1Gi", "--authority", authority,
 				"--registry-ca", registryHost() + "=" + companyStore.CAFile,
 			}, kind...)...); again != text {
@@ -28,7 +28,7 @@ func TestPodsPullThroughTheMirror(t *testing.T) {
 			ns.Apply(text)
 			resource := strings.ToLower(name) + "/berth-mirror"
 			ns.Kubectl("rollout", "status", resource, "--timeout=90s")
-			ns.Apply(manifest(t, pod("job", "--mirror", url, "--mirror-ca", authority+"/ca.crt", "--", "sh", "-c",
+			ns.Apply(written(t, pod("job", "--mirror", url, "--mirror-ca", authority+"/ca.crt", "--", "sh", "-c",
 				"docker pull -q "+busyRef+" && printf 'FROM "+busyRef+"\\nRUN cat /greeting\\n' | docker build --no-cache -q -")...))
 			ns.Wait("job/build", "condition=Complete")
 			if got := ns.Exec(resource, "mirror", "berth", "mirror", "ls"); !strings.Contains(got, busyRef) {

@@ -16,7 +16,7 @@ import (
 // puts sidecars beside steps.
 func TestOverlays(t *testing.T) {
 	overlay := func(t *testing.T, runner string) string {
-		return manifest(t, "overlay", runner, "--image", berthImage, "--client-image", berthImage, "--", "sleep", "100000")
+		return written(t, "overlay", runner, "--image", berthImage, "--client-image", berthImage, "--", "sleep", "100000")
 	}
 	for runner, make := range map[string]func(*testing.T, string) any{
 		"jenkins":       func(t *testing.T, text string) any { return parsed(t, text) },

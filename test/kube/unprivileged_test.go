@@ -177,7 +177,7 @@ func shift(t *testing.T, dir string) {
 func bundle(t *testing.T, dir string) *specs.Spec {
 	t.Helper()
 	var profile specs.LinuxSeccomp
-	if err := json.Unmarshal([]byte(manifest(t, "node-setup", "seccomp")), &profile); err != nil {
+	if err := json.Unmarshal([]byte(written(t, "node-setup", "seccomp")), &profile); err != nil {
 		t.Fatal(err)
 	}
 	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: shifted, Size: 65536}}

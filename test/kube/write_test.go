@@ -1,27 +1,10 @@
 package kube
 
 import (
-	"bytes"
-	"context"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
-
-// manifest is what `berth kube` writes, with berth's image for the engine.
-func manifest(t testing.TB, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(berthProgram, append([]string{"kube"}, args...)...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("berth kube %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
-	}
-	return string(out)
-}
 
 // pod adds to the flags those that every pod of these tests has: berth's image for both
 // containers, and trust in the private registry.
@@ -34,45 +17,10 @@ func pod(kind string, args ...string) []string {
 // registryHost is the private registry's, as an image's name has it.
 func registryHost() string { return strings.SplitN(busyRef, "/", 2)[0] }
 
-// What berth writes has no field that Kubernetes does not know or would not accept.
-func TestEveryManifestIsAccepted(t *testing.T) {
-	ns := node.Namespace(t)
-	ns.Apply(manifest(t, "node-setup", "runtimeclass", "--runtime-class", ns.Name))
-	defer func() {
-		if _, err := node.Kubectl(context.Background(), "", "delete", "runtimeclass", ns.Name); err != nil {
-			t.Error(err)
-		}
-	}()
-	for name, args := range map[string][]string{
-		"job":          pod("job", "--memory", "1Gi", "--cpus", "1", "--ephemeral-storage", "5Gi", "--pids", "500", "--deadline", "60", "--ttl", "60", "--", "true"),
-		"unprivileged": pod("job", "--level", "unprivileged", "--data-size", "5Gi", "--", "true"),
-		"confined":     pod("job", "--level", "unprivileged", "--apparmor", "berth-engine", "--", "true"),
-		"rootful":      pod("job", "--level", "rootful", "--endpoint", "tcp", "--", "true"),
-		"trust":        pod("job", "--ca", companyStore.CAFile, "--mirror", "https://m.ci.svc:5443", "--mirror-ca", companyStore.CAFile, "--docker-config-secret", "x", "--pull-secret", "y", "--", "true"),
-		"ephemeral":    pod("deployment", "--data", "ephemeral", "--data-size", "5Gi", "--storage-class", "fast", "--service-account", "default", "--replicas", "2"),
-		"claim":        pod("deployment", "--data", "pvc", "--data-claim", "images"),
-		"cronjob":      pod("cronjob", "--schedule", "30 2 * * *", "--time-zone", "Etc/UTC", "--", "true"),
-		"statefulset":  pod("statefulset", "--data-size", "5Gi"),
-		"mirror":       {"mirror", "--size", "5Gi", "--docker-config-secret", "x", "--allow-from", "a=b", "--memory", "512Mi"},
-		"daemonset":    {"mirror", "--daemonset", "--size", "5Gi"},
-		"doctor":       {"doctor"},
-		"jenkins":      {"overlay", "jenkins", "--level", "unprivileged", "--runtime-class", ns.Name},
-		"runtimeclass": {"node-setup", "runtimeclass", "--node-selector", "a=b"},
-	} {
-		file := filepath.Join(t.TempDir(), name+".yaml")
-		if err := os.WriteFile(file, []byte(manifest(t, args...)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := ns.Try("apply", "--dry-run=server", "--validate=strict", "-f", file); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
 // kubectl applies a Kustomize base as it is.
 func TestAKustomizeBaseIsApplied(t *testing.T) {
 	dir := t.TempDir()
-	manifest(t, pod("job", "--kustomize", dir, "--", "true")...)
+	written(t, pod("job", "--kustomize", dir, "--", "true")...)
 	ns := node.Namespace(t)
 	ns.Kubectl("apply", "-k", dir)
 	ns.Wait("job/build", "condition=Complete")
@@ -85,7 +33,7 @@ func TestAnEngineOfEachKind(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ns := node.Namespace(t)
-			ns.Apply(manifest(t, append(args, "--", "sh", "-c", "echo $DOCKER_HOST; docker run --rm "+busyRef+" echo ran")...))
+			ns.Apply(written(t, append(args, "--", "sh", "-c", "echo $DOCKER_HOST; docker run --rm "+busyRef+" echo ran")...))
 			ns.Wait("job/build", "condition=Complete")
 			if log := ns.Logs("job/build", "client"); !strings.HasSuffix(log, "ran") {
 				t.Errorf("the client wrote %q", log)
@@ -97,7 +45,7 @@ func TestAnEngineOfEachKind(t *testing.T) {
 // The client's directory is the engine's too, published ports are the pod's, and who the
 // client is does not matter.
 func TestAClientHasWhatAMachineHas(t *testing.T) {
-	text := manifest(t, pod("deployment", "--pids", "300", "--", "sleep", "100000")...)
+	text := written(t, pod("deployment", "--pids", "300", "--", "sleep", "100000")...)
 	text = strings.Replace(text, "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: false\n            runAsUser: 1000", 1)
 	ns := node.Namespace(t)
 	ns.Apply(text)
@@ -123,7 +71,7 @@ func TestAClientHasWhatAMachineHas(t *testing.T) {
 // A cron job's pods are a job's.
 func TestACronJobRuns(t *testing.T) {
 	ns := node.Namespace(t)
-	ns.Apply(manifest(t, pod("cronjob", "--schedule", "@yearly", "--", "docker", "pull", "-q", busyRef)...))
+	ns.Apply(written(t, pod("cronjob", "--schedule", "@yearly", "--", "docker", "pull", "-q", busyRef)...))
 	ns.Kubectl("create", "job", "now", "--from=cronjob/build")
 	ns.Wait("job/now", "condition=Complete")
 }
@@ -152,7 +100,7 @@ spec:
   claimRef: {namespace: ` + ns.Name + `, name: data-build-0}
   hostPath: {path: ` + dir + `}
 `)
-	ns.Apply(manifest(t, pod("statefulset", "--data-size", "5Gi", "--", "sleep", "100000")...))
+	ns.Apply(written(t, pod("statefulset", "--data-size", "5Gi", "--", "sleep", "100000")...))
 	ns.Wait("pod/build-0", "condition=Ready")
 	ns.Exec("build-0", "client", "docker", "pull", "-q", busyRef)
 	uid := ns.Get("pod/build-0", "{.metadata.uid}")
@@ -169,7 +117,7 @@ spec:
 // An engine that is killed is started again in the same pod, with its images.
 func TestAnEngineThatEndsIsStartedAgain(t *testing.T) {
 	ns := node.Namespace(t)
-	ns.Apply(manifest(t, pod("deployment", "--", "sleep", "100000")...))
+	ns.Apply(written(t, pod("deployment", "--", "sleep", "100000")...))
 	ns.Wait("deployment/build", "condition=Available")
 	ns.Exec("deployment/build", "client", "docker", "pull", "-q", busyRef)
 	name := ns.Get("pods", "{.items[0].metadata.name}")
