@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,6 +44,11 @@ func (a *app) envVerb() *cobra.Command {
 				// Ports that containers publish are at the engine's address, seen from outside.
 				vars = append(vars, [2]string{"TESTCONTAINERS_HOST_OVERRIDE", info.Net.EngineIP.String()})
 			}
+			if as, err := command.Invoking(); err == nil && os.Getenv("BUILDX_CONFIG") == "" {
+				if dir := buildxDir(info, as); dir != "" {
+					vars = append(vars, [2]string{"BUILDX_CONFIG", dir})
+				}
+			}
 			if asJSON {
 				return a.envJSON(vars)
 			}
@@ -65,7 +71,8 @@ func (a *app) exportEnv(vars [][2]string) error {
 }
 
 func (a *app) unsetEnv() error {
-	_, err := fmt.Fprintln(a.Out, "unset DOCKER_HOST BERTH_ENGINE TESTCONTAINERS_HOST_OVERRIDE")
+	_, err := fmt.Fprintln(a.Out, "unset DOCKER_HOST BERTH_ENGINE TESTCONTAINERS_HOST_OVERRIDE\n"+
+		"case ${BUILDX_CONFIG-} in */engines/*/buildx) unset BUILDX_CONFIG;; esac")
 	return err
 }
 

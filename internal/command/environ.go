@@ -17,6 +17,7 @@ func Misleading() []string { return misleading }
 type Environment struct {
 	DockerHost string // value of DOCKER_HOST
 	Engine     string // the engine's id
+	Buildx     string // buildx's directory for this engine; empty, or with one of the user's own: his stays
 	Dir        string // the current directory with symbolic links resolved; empty: PWD stays
 	BinDir     string // directory to put first on PATH; empty: PATH stays
 	// Inside says that the command runs in the engine's network namespace, where the
@@ -31,6 +32,9 @@ func (e Environment) Environ(base []string, id Identity) []string {
 		set["DOCKER_HOST"] = e.DockerHost
 		set["BERTH_ENGINE"] = e.Engine
 		set["TESTCONTAINERS_DOCKER_SOCKET_OVERRIDE"] = "/var/run/docker.sock"
+	}
+	if e.Buildx != "" && Value(base, "BUILDX_CONFIG") == "" {
+		set["BUILDX_CONFIG"] = e.Buildx
 	}
 	if e.Inside {
 		set["TESTCONTAINERS_HOST_OVERRIDE"] = "localhost"

@@ -192,6 +192,9 @@ func (l *launch) startDaemon(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := l.writeBuildx(); err != nil {
+		return err
+	}
 	if err := l.monitor.send(pid1.Message{Start: start}); err != nil {
 		return fmt.Errorf("tell init to start dockerd: %w", err)
 	}

@@ -65,7 +65,8 @@ type launch struct {
 	tree     *payload.Tree
 	listener *net.UnixListener
 	mirror   string // URL of the mirror that the engine pulls through; empty: none
-	relay    bool   // it is this machine's, by way of the monitor
+	certs    certsTree
+	relay    bool // it is this machine's, by way of the monitor
 	monitor  *monitor
 }
 

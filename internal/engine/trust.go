@@ -131,6 +131,7 @@ func (l *launch) trustFiles() ([]pid1.File, error) {
 		}
 		tree.useMirror(l.mirror)
 	}
+	l.certs = tree
 	return append(files, tree.files()...), nil
 }
 

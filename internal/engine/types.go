@@ -129,8 +129,9 @@ type Info struct {
 	IDs     *ids.Range      `json:"ids,omitempty"` // of its user namespace; nil for rootful
 	Socket  string          `json:"socket"`        // path of the Docker API's unix socket on this machine
 	Payload string          `json:"payload"`
-	Data    string          `json:"data"` // the data root on this machine
-	Log     string          `json:"log"`  // what its processes wrote; that of a kept engine outlives it
+	Data    string          `json:"data"`             // the data root on this machine
+	Buildx  string          `json:"buildx,omitempty"` // buildx's directory, with the settings for builders in containers
+	Log     string          `json:"log"`              // what its processes wrote; that of a kept engine outlives it
 	Monitor Process         `json:"monitor"`
 	Init    Process         `json:"init"`
 	NetNS   NetNS           `json:"netns,omitzero"`

@@ -4,7 +4,7 @@
 // and the run directory (does not: locks, sockets, bundles). Nothing here opens or
 // creates anything, except [Paths.Prepare], which makes the roots themselves.
 //
-//	<run>/engines/<id>/   engine.json  lock  config.json  rootfs/  docker.sock  log
+//	<run>/engines/<id>/   engine.json  lock  config.json  rootfs/  docker.sock  log  buildx/
 //	<run>/allocate.lock   held while ids, names and slots are chosen
 //	<run>/runtime/        the OCI runtime's own state
 //	<run>/network/        what the network drivers must put back
@@ -105,6 +105,7 @@ func (p Paths) BundleFile(id string) string { return filepath.Join(p.Engine(id),
 func (p Paths) Rootfs(id string) string     { return filepath.Join(p.Engine(id), "rootfs") }
 func (p Paths) Socket(id string) string     { return filepath.Join(p.Engine(id), "docker.sock") }
 func (p Paths) Log(id string) string        { return filepath.Join(p.Engine(id), "log") }
+func (p Paths) Buildx(id string) string     { return filepath.Join(p.Engine(id), "buildx") }
 func (p Paths) RuntimeLog(id string) string { return filepath.Join(p.Engine(id), "runtime.log") }
 func (p Paths) PIDFile(id string) string    { return filepath.Join(p.Engine(id), "init.pid") }
 
