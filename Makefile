@@ -56,6 +56,7 @@ test-deps:
 	@hack/deps.sh test
 	@cd examples && $(GO) vet ./... # and so has their modules, which the tests' own network could not fetch
 	@cd test/builder/buildkit && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../../.cache/test/buildkit/ tool
+	@cd test/mirror/conformance && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../../.cache/test/conformance/ tool
 
 # One package after the other: they measure, fill file systems and count processes.
 test-integration: build test-deps ## tests with real engines (root)

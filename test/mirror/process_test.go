@@ -56,10 +56,7 @@ func serve(t *testing.T, args ...string) *daemon {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		d.stop(syscall.SIGTERM)
-		os.RemoveAll("/var/lib/berth/mirror")
-		os.Remove("/run/berth/mirror.sock") // of a mirror that was killed
-		os.Remove("/run/berth/mirror-control.sock")
+		d.end(t)
 		if t.Failed() {
 			t.Logf("the mirror said: %s", d.stderr.String())
 		}
@@ -70,6 +67,16 @@ func serve(t *testing.T, args ...string) *daemon {
 	}
 	d.ready = line
 	return d
+}
+
+// end stops it and removes what it leaves.
+func (d *daemon) end(t *testing.T) {
+	d.stop(syscall.SIGTERM)
+	for _, path := range []string{"/var/lib/berth/mirror", "/run/berth/mirror.sock", "/run/berth/mirror-control.sock"} {
+		if err := os.RemoveAll(path); err != nil { // sockets: of a mirror that was killed
+			t.Error(err)
+		}
+	}
 }
 
 func (d *daemon) stop(s syscall.Signal) {
@@ -88,19 +95,42 @@ type result struct {
 // berth runs berth to its end, however that is.
 func berth(t *testing.T, args ...string) result {
 	t.Helper()
+	return berthNoting(t, nil, args...)
+}
+
+// berthNoting calls noted, if any, when berth's command has first written to standard output.
+func berthNoting(t *testing.T, noted func(), args ...string) result {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, berthProgram, args...)
 	cmd.Dir, cmd.WaitDelay = "/", 5*time.Second
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdout, cmd.Stderr = &noting{to: &stdout, noted: noted}, &stderr
 	err := cmd.Run()
+	if n := cmd.Stdout.(*noting); n.noted != nil {
+		n.noted()
+	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatalf("berth %s: %v", strings.Join(args, " "), err)
 	}
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// noting passes output on, and reports its begin.
+type noting struct {
+	to    *bytes.Buffer
+	noted func()
+}
+
+func (n *noting) Write(p []byte) (int, error) {
+	if n.noted != nil {
+		n.noted()
+		n.noted = nil
+	}
+	return n.to.Write(p)
 }
 
 // must runs berth, which has to succeed.
