@@ -26,7 +26,7 @@ func main() {
 	flag.StringVar(&b.program, "berth", or(os.Getenv("BERTH"), "../bin/berth"), "the berth program (also $BERTH)")
 	flag.IntVar(&b.runs, "n", 10, "runs of each short measurement")
 	flag.BoolVar(&b.quick, "quick", false, "leave out what takes long: docker:dind, 2 GB of data, fifty engines")
-	only := flag.String("only", "", "one section alone: start, dind, teardown, run, many, memory, work, size, list, sdk, kube")
+	only := flag.String("only", "", "one section alone: start, dind, image, teardown, run, many, memory, work, size, list, sdk, kube")
 	programs := flag.String("cluster", "", "measure in a cluster of the programs in this `directory`; what the section kube calls this program with")
 	asJSON := flag.Bool("json", false, "print one JSON object a figure")
 	flag.Parse()
@@ -80,6 +80,7 @@ func (b *bench) all(ctx context.Context, only string) error {
 	}{
 		{"start", "start until ready, against plain dockerd", false, b.starts},
 		{"dind", "the docker:dind entry point", true, b.dind},
+		{"image", "the container image, against docker:dind's entry point in one", true, b.containerImage},
 		{"teardown", "from the end of the command to berth's end", false, b.teardowns},
 		{"run", "docker run --rm", false, b.containers},
 		{"many", "eight engines at once, and their memory", false, b.eight},

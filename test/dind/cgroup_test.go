@@ -20,16 +20,13 @@ func TestControlGroupsPrivateAndOfTheHost(t *testing.T) {
 		for _, namespace := range []string{"private", "host"} {
 			for _, isolation := range []string{"userns", "none"} {
 				what := "cgroupns " + namespace + ", isolation " + isolation
-				e := h.privileged(t, "groups", []string{"--cgroupns", namespace, "-m", "600m"}, "--isolation="+isolation)
+				e := h.privileged(t, "groups", []string{"--cgroupns", namespace}, "--isolation="+isolation)
 				if r := e.in([]string{"-m", "64m"}, memoryLimit); r.stdout != "67108864" {
 					t.Errorf("%s: limit of a container inside: %s", what, r)
 				}
 				// The kernel has no controllers in a group with both processes and groups.
 				if got := e.must("cat", "/proc/1/cgroup"); !v1 && !strings.HasSuffix(got, "/init") {
 					t.Errorf("%s: the container's first process is in %q, not in a leaf", what, got)
-				}
-				if r := e.in(nil, "head -c 900m /dev/zero | tail >/dev/null; echo survived"); r.code == 0 && !strings.Contains(r.stderr, "Killed") {
-					t.Errorf("%s: 900 MB fit into a container with 600: %s", what, r)
 				}
 				e.remove()
 			}

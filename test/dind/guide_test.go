@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 var marked = regexp.MustCompile("(?s)<!-- test: dind -->\n```sh\n(.*?)```")
@@ -32,4 +34,42 @@ func TestGuide(t *testing.T) {
 			t.Errorf("%v, %s", err, r)
 		}
 	}
+}
+
+var snippet = regexp.MustCompile("(?s)(<!-- test: dind compose -->\n)?```yaml\n(.*?)```")
+
+// Every YAML of the page is YAML, and docker compose runs its file.
+func TestGuideYAML(t *testing.T) {
+	text, err := os.ReadFile("../../docs/guide/dind.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	composed := ""
+	for _, m := range snippet.FindAllStringSubmatch(string(text), -1) {
+		var v map[string]any
+		if err := yaml.Unmarshal([]byte(m[2]), &v); err != nil || len(v) == 0 {
+			t.Errorf("%v in\n%s", err, m[2])
+		}
+		if m[1] != "" {
+			composed = m[2]
+		}
+	}
+	if composed == "" {
+		t.Fatal("the file for docker compose is not marked any more")
+	}
+	h := current(t)
+	path := file(t, "compose.yaml", composed)
+	compose := func(args ...string) result {
+		return h.try(t, append([]string{"compose", "--project-name", "guide", "-f", path}, args...)...)
+	}
+	t.Cleanup(func() {
+		if r := compose("down", "-v"); r.code != 0 {
+			t.Error(r)
+		}
+	})
+	r := compose("up", "--no-color", "--abort-on-container-exit", "--exit-code-from", "job")
+	if r.code != 0 {
+		t.Fatal(r)
+	}
+	want(t, "what the job says", r.stdout, "Storage Driver")
 }

@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/test/deadline"
 )
 
 // limit is how long one docker command may take before the test gives up on it.
-const limit = 90 * time.Second
+var limit = deadline.Scaled(90 * time.Second)
 
 // result is how a command ended.
 type result struct {
@@ -228,11 +230,11 @@ func startDebian(h *host) error {
 		cmd.Process.Signal(unix.SIGTERM)
 		cmd.Wait()
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(deadline.Scaled(20 * time.Second)); ; time.Sleep(50 * time.Millisecond) {
 		if r, err := run(cmd.Env, h.args("version")...); err == nil && r.code == 0 {
 			return nil
 		}
-		if time.Now().After(deadline) {
+		if time.Now().After(end) {
 			return fmt.Errorf("Debian's dockerd does not answer: %s", h.log())
 		}
 	}
