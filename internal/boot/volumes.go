@@ -2,6 +2,7 @@ package boot
 
 import (
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -44,10 +45,8 @@ func reservedPath(path string, skip []string) bool {
 		}
 	}
 	// A place that others are mounted in is not theirs to share: the engine has its own.
-	for _, dir := range []string{"/etc", "/run", "/tmp", "/root", "/var", "/var/lib", "/home"} {
-		if path == dir && dir != "/home" && dir != "/tmp" {
-			return true
-		}
+	if slices.Contains([]string{"/etc", "/run", "/root", "/var", "/var/lib"}, path) {
+		return true
 	}
 	info, err := os.Stat(path)
 	return err != nil || !info.IsDir() && !info.Mode().IsRegular()

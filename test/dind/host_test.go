@@ -120,7 +120,8 @@ func (h *host) must(t *testing.T, args ...string) string {
 	return r.stdout
 }
 
-// unchanged fails the test if, at its end, the host's Docker has anything that it had not before.
+// unchanged fails the test if, at its end, the host's Docker has anything that it had not
+// before. What --rm removes is removed a moment after `docker stop` has returned.
 func (h *host) unchanged(t *testing.T) {
 	look := func() string {
 		var all []string
@@ -132,7 +133,11 @@ func (h *host) unchanged(t *testing.T) {
 	}
 	before := look()
 	t.Cleanup(func() {
-		if after := look(); after != before {
+		after := look()
+		for end := time.Now().Add(deadline.Scaled(10 * time.Second)); after != before && time.Now().Before(end); after = look() {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if after != before {
 			t.Errorf("the host's Docker is not as it was:\n%s\nbefore:\n%s", after, before)
 		}
 	})

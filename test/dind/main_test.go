@@ -70,6 +70,12 @@ func setUp() error {
 	if out, err := exec.Command("cp", imageTar, shared+"/berth.tar").CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
+	if _, err := image.Busybox(); err != nil {
+		// The payload has one; nothing has unpacked it yet if the image was there already.
+		if out, err := exec.Command(berthProgram, "run", "--", "true").CombinedOutput(); err != nil {
+			return fmt.Errorf("berth run: %w\n%s", err, out)
+		}
+	}
 	img, err := image.Build(image.Options{})
 	if err != nil {
 		return err
