@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/berth-dev/berth/test/vm/machine"
 )
 
 var errTests = errors.New("tests failed")
@@ -15,44 +17,46 @@ var errTests = errors.New("tests failed")
 // runOne runs the tests in one machine.
 func runOne(ctx context.Context, s settings) error {
 	begin := time.Now()
-	if err := installMissing(ctx); err != nil {
+	store := s.store()
+	if err := store.InstallMissing(ctx); err != nil {
 		return err
 	}
-	k, err := makeKernel(ctx, s)
+	k, err := store.Kernel(ctx, s.Kernel)
 	if err != nil {
-		return fmt.Errorf("kernel: %w", err)
+		return fmt.Errorf("KERNEL=%s: %w", s.Kernel, err)
 	}
-	root, err := makeRoot(ctx, s)
+	rootImage, err := store.Root(ctx, root())
 	if err != nil {
 		return fmt.Errorf("root file system: %w", err)
 	}
-	a := chooseAccelerator(ctx, s, k)
+	a := store.Accelerator(ctx, s.Accel, k)
 	dir, err := os.MkdirTemp(s.Cache, "run-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	work, data := filepath.Join(dir, "work.img"), filepath.Join(dir, "data.img")
-	if err := makeWork(ctx, s, work, a.scale); err != nil {
+	m := machine.Machine{
+		Kernel: k, Accelerator: a, MiB: s.MiB, Root: rootImage, Work: filepath.Join(dir, "work.img"), Data: filepath.Join(dir, "data.img"),
+		FS: s.FS, Init: s.Init, Cgroup: s.Cgroup, Console: filepath.Join(s.logs(), "console.log"),
+	}
+	if !s.IPv6 {
+		m.Words = []string{"ipv6.disable=1"}
+	}
+	if err := makeWork(ctx, s, m.Work, a.Scale); err != nil {
 		return fmt.Errorf("work disk: %w", err)
 	}
-	if err := makeSparse(data, 16); err != nil {
+	if err := errors.Join(machine.Sparse(m.Data, 16), os.MkdirAll(s.logs(), 0o755)); err != nil {
 		return err
 	}
-	say("%s: booting with %s after %.0f s of preparation", s.name(), a.name, time.Since(begin).Seconds())
-	return boot(ctx, s, a, k, root, work, data)
+	say("%s: booting with %s after %.0f s of preparation", s.name(), a.Name, time.Since(begin).Seconds())
+	return boot(ctx, s, m)
 }
 
 // boot runs a machine to its end and judges the results.
-func boot(ctx context.Context, s settings, a accelerator, k kernel, root, work, data string) error {
+func boot(ctx context.Context, s settings, m machine.Machine) error {
 	ctx, cancel := context.WithTimeout(ctx, s.Limit)
 	defer cancel()
-	logs := s.logs()
-	if err := os.MkdirAll(logs, 0o755); err != nil {
-		return err
-	}
-	console := filepath.Join(logs, "console.log")
-	cmd, out, err := start(ctx, s, a, k, console, root, k.modules, work, data)
+	cmd, out, err := m.Start(ctx)
 	if err != nil {
 		return err
 	}
@@ -73,11 +77,22 @@ func boot(ctx context.Context, s settings, a accelerator, k kernel, root, work, 
 	case readErr != nil:
 		return readErr
 	case !results.done:
-		return ended(ctx, s, waitErr, console)
+		return ended(ctx, s, waitErr, m.Console)
 	case results.failed():
-		return fmt.Errorf("%w in %s; logs: %s", errTests, s.name(), logs)
+		return fmt.Errorf("%w in %s; logs: %s", errTests, s.name(), s.logs())
 	}
 	return nil
+}
+
+// ended says why a machine that is gone gave no full report.
+func ended(ctx context.Context, s settings, err error, console string) error {
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		return fmt.Errorf("the machine ran longer than LIMIT=%v; its console: %s", s.Limit, console)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("the machine ended before all tests had (%v); its console: %s", err, console)
 }
 
 // logs is where a run leaves its report, console and the output of failed tests.

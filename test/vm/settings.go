@@ -11,7 +11,7 @@ import (
 
 // settings are what the environment says; the zero value of a field is its default.
 type settings struct {
-	Kernel string // KERNEL: a Debian package that is, or depends on, a kernel image
+	Kernel string // KERNEL: a Debian package that is, or depends on, a kernel image; NAME/RELEASE of another release
 	Cgroup string // CGROUP: v2, hybrid, v1
 	FS     string // FS: ext4, xfs, btrfs; of /var, where data roots are
 	Init   string // INIT: busybox, systemd
@@ -76,8 +76,8 @@ func (s settings) name() string {
 	if !s.IPv6 {
 		parts = append(parts, "ipv4")
 	}
-	if kind, ok := strings.CutPrefix(s.Kernel, "linux-image-"); ok && kind != "cloud-amd64" {
-		parts = append(parts, kind)
+	if kind := strings.TrimPrefix(s.Kernel, "linux-image-"); kind != "cloud-amd64" {
+		parts = append(parts, strings.ReplaceAll(kind, "/", "-"))
 	}
 	return strings.Join(parts, "-")
 }

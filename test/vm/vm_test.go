@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -74,38 +73,6 @@ func TestCoreNamesTests(t *testing.T) {
 		if !slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, prefix) }) {
 			t.Errorf("no test's name begins with %s", prefix)
 		}
-	}
-}
-
-func TestParseDeb(t *testing.T) {
-	d := parseDeb("tini_1%3a0.19.0-1+b3_amd64.deb")
-	if d.name != "tini" || d.version != "1:0.19.0-1+b3" {
-		t.Errorf("%+v", d)
-	}
-}
-
-func TestModulesAreLoadedAfterTheirDependencies(t *testing.T) {
-	dir := t.TempDir()
-	dep := "kernel/virtio_blk.ko: kernel/virtio.ko kernel/ring.ko\nkernel/ring.ko:\nkernel/virtio.ko: kernel/ring.ko\nkernel/other.ko:\n"
-	if err := os.WriteFile(filepath.Join(dir, "modules.dep"), []byte(dep), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	got, err := loadOrder(dir)
-	if want := []string{"kernel/ring.ko", "kernel/virtio.ko", "kernel/virtio_blk.ko"}; err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %v %v, want %v", got, err, want)
-	}
-}
-
-func TestArchiveIsAligned(t *testing.T) {
-	var b bytes.Buffer
-	a := &archive{w: &b}
-	a.dir("bin")
-	a.file("bin/x", []byte("12345"))
-	if err := a.close(); err != nil {
-		t.Fatal(err)
-	}
-	if b.Len()%4 != 0 || !bytes.HasPrefix(b.Bytes(), []byte("070701")) || bytes.Count(b.Bytes(), []byte("070701")) != 3 {
-		t.Errorf("%d bytes: %q", b.Len(), b.String())
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/berth-dev/berth/test/deadline"
 	"github.com/berth-dev/berth/test/vm/job"
+	"github.com/berth-dev/berth/test/vm/machine"
 )
 
 // suite is a package whose tests run in the guest.
@@ -120,7 +121,7 @@ func makeWork(ctx context.Context, s settings, image string, scale int) error {
 	if err := os.Symlink(dockerDir, filepath.Join(tree, ".cache/test/docker.io")); err != nil {
 		return err
 	}
-	return makeImage(ctx, image, tree, 16)
+	return machine.Image(ctx, image, tree, 16)
 }
 
 // containerImage is berth's container image in the guest.

@@ -1,24 +1,15 @@
-package main
+package machine
 
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/berth-dev/berth/test/vm/job"
 )
-
-// kernel is a Debian kernel made ready to boot.
-type kernel struct {
-	image   string // vmlinuz
-	modules string // ext4 image of /usr/lib/modules
-	initrd  string // loads what the disks need, and goes on from there
-}
 
 // bootModules are needed before the disks are seen; those that a kernel has built in are
 // not among its modules and are left out.
@@ -61,70 +52,6 @@ fail "no $init in the root file system"
 
 const probeAnswer = "berth-vm-probe-ok"
 
-// makeKernel makes the kernel ready, once for each version.
-func makeKernel(ctx context.Context, s settings) (kernel, error) {
-	d, err := kernelPackage(ctx, s.Kernel)
-	if err != nil {
-		return kernel{}, err
-	}
-	busybox, err := staticBusybox(ctx, s)
-	if err != nil {
-		return kernel{}, err
-	}
-	dir := filepath.Join(s.Cache, "kernel-"+content([]deb{d}, bootScript+strings.Join(bootModules, " ")))
-	k := kernel{filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "modules.img"), filepath.Join(dir, "initrd")}
-	if _, err := os.Stat(k.initrd); err == nil {
-		return k, nil
-	}
-	say("preparing kernel %s %s", d.name, d.version)
-	if err := download(ctx, s.debs(), []deb{d}); err != nil {
-		return k, err
-	}
-	tree := dir + ".tree"
-	defer os.RemoveAll(tree)
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755), os.MkdirAll(tree, 0o755)); err != nil {
-		return k, err
-	}
-	if err := unpack(ctx, s.debs(), tree, []deb{d}); err != nil {
-		return k, err
-	}
-	return k, buildKernel(ctx, k, tree, busybox)
-}
-
-func buildKernel(ctx context.Context, k kernel, tree, busybox string) error {
-	images, _ := filepath.Glob(filepath.Join(tree, "boot/vmlinuz-*"))
-	if len(images) != 1 {
-		return fmt.Errorf("the kernel's package has %d kernels", len(images))
-	}
-	if err := os.Rename(images[0], k.image); err != nil {
-		return err
-	}
-	release := strings.TrimPrefix(filepath.Base(images[0]), "vmlinuz-")
-	if _, err := command(ctx, "", "depmod", "-b", tree, release); err != nil {
-		return err
-	}
-	lib := filepath.Join(tree, "lib/modules")
-	if err := makeImage(ctx, k.modules, lib, 32); err != nil {
-		return err
-	}
-	return writeInitrd(k.initrd, filepath.Join(lib, release), busybox)
-}
-
-// kernelPackage follows a package to the kernel image that it depends on.
-func kernelPackage(ctx context.Context, name string) (deb, error) {
-	debs, err := withDependencies(ctx, []string{name}, nil)
-	if err != nil {
-		return deb{}, err
-	}
-	for _, d := range debs {
-		// linux-image-6.1.0-1-amd64 is an image, linux-image-amd64 the latest of its kind.
-		if rest, ok := strings.CutPrefix(d.name, "linux-image-"); ok && strings.ContainsAny(rest[:1], "0123456789") {
-			return d, nil
-		}
-	}
-	return deb{}, fmt.Errorf("KERNEL=%s leads to no package linux-image-VERSION", name)
-}
-
 func writeInitrd(path, modules, busybox string) error {
 	order, err := loadOrder(modules)
 	if err != nil {
@@ -136,7 +63,7 @@ func writeInitrd(path, modules, busybox string) error {
 	}
 	var buf bytes.Buffer
 	z := gzip.NewWriter(&buf)
-	a := &archive{w: z}
+	a := &cpio{w: z}
 	for _, dir := range []string{"bin", "dev", "proc", "sys", "root", "modules"} {
 		a.dir(dir)
 	}
@@ -194,5 +121,3 @@ func loadOrder(modules string) ([]string, error) {
 	}
 	return out, nil
 }
-
-func (s settings) debs() string { return filepath.Join(s.Cache, "debs") }

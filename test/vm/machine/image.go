@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"context"
@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 )
 
-// makeImage makes an ext4 image with the files of a directory and some room. Owners and
+// Image makes an ext4 image with the files of a directory and some room. Owners and
 // modes are the directory's. An unfinished image is removed.
-func makeImage(ctx context.Context, image, dir string, roomMiB int64) (err error) {
+func Image(ctx context.Context, image, dir string, roomMiB int64) (err error) {
 	defer func() {
 		if err != nil {
 			os.Remove(image)
@@ -44,8 +44,8 @@ func treeMiB(dir string) (int64, error) {
 	return total>>20 + 1, err
 }
 
-// makeSparse makes an empty disk that takes no space until it is written to.
-func makeSparse(path string, gib int64) error {
+// Sparse makes an empty disk that takes no space until it is written to.
+func Sparse(path string, gib int64) error {
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		return err
 	}
