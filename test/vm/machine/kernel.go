@@ -21,7 +21,7 @@ type Kernel struct {
 // is, or depends on, a kernel image, such as linux-image-cloud-amd64. As for apt, a
 // release may follow a slash: linux-image-cloud-amd64/bookworm-backports.
 func (s Store) Kernel(ctx context.Context, name string) (Kernel, error) {
-	_, release, _ := strings.Cut(name, "/")
+	name, release, _ := strings.Cut(name, "/")
 	a, err := s.archive(ctx, release)
 	if err != nil {
 		return Kernel{}, err

@@ -69,3 +69,29 @@ func TestRootWith(t *testing.T) {
 		t.Errorf("the base has changed: %+v", base)
 	}
 }
+
+func TestMajorVersion(t *testing.T) {
+	for text, want := range map[string]int{
+		"QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)\nCopyright": 7, "QEMU emulator version 10.0.2 (Debian)\n": 10, "something else": 0, "": 0,
+	} {
+		if got := majorVersion(text); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+}
+
+func TestDebianCodename(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "os-release")
+	if err := os.WriteFile(file, []byte("ID=debian\nVERSION_CODENAME=bookworm\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := debianCodename(file); got != "bookworm" || err != nil {
+		t.Errorf("%q %v", got, err)
+	}
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := debianCodename(file); err == nil {
+		t.Error("no release is no error")
+	}
+}

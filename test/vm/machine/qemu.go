@@ -22,33 +22,45 @@ type Accelerator struct {
 	Name  string // kvm or tcg
 	Scale int    // how much longer than on an ordinary machine things may take
 	args  []string
+	with  emulator
 }
 
 var (
-	kvm = Accelerator{"kvm", 1, []string{"-accel", "kvm", "-cpu", "host"}}
-	tcg = Accelerator{"tcg", 8, []string{"-accel", "tcg,thread=multi,tb-size=512", "-cpu", "Nehalem-v1"}}
+	kvm = Accelerator{Name: "kvm", Scale: 1, args: []string{"-accel", "kvm", "-cpu", "host"}}
+	tcg = Accelerator{Name: "tcg", Scale: 8, args: []string{"-accel", "tcg,thread=multi,tb-size=512", "-cpu", "Nehalem-v1"}}
 )
 
 // Accelerator returns the one that is asked for, kvm or tcg; for "", KVM if the kernel
 // boots with it within a few seconds, and else TCG.
 func (s Store) Accelerator(ctx context.Context, name string, k Kernel) Accelerator {
-	if name != "" {
-		return map[string]Accelerator{"kvm": kvm, "tcg": tcg}[name]
+	e := s.emulator(ctx)
+	if name == kvm.Name || name == "" && s.tryKVM(ctx, e, k) {
+		return kvm.on(e)
 	}
+	return tcg.on(e)
+}
+
+func (a Accelerator) on(e emulator) Accelerator {
+	a.with = e
+	return a
+}
+
+// tryKVM boots the kernel to its first process.
+func (s Store) tryKVM(ctx context.Context, e emulator, k Kernel) bool {
 	device, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {
-		return tcg
+		return false
 	}
 	device.Close()
 	trial, cancel := context.WithTimeout(ctx, trialLimit)
 	defer cancel()
-	m := Machine{Kernel: k, Accelerator: kvm, MiB: 512, Words: []string{"probe"}}
+	m := Machine{Kernel: k, Accelerator: kvm.on(e), MiB: 512, Words: []string{"probe"}}
 	out, err := m.qemu(trial, "-serial", "stdio").Output()
 	if err == nil && strings.Contains(string(out), probeAnswer) {
-		return kvm
+		return true
 	}
 	s.say("/dev/kvm is there and boots nothing within %v; using TCG", trialLimit)
-	return tcg
+	return false
 }
 
 // Machine is what to boot. All disks are raw images; only what is written to Data is kept.
@@ -70,9 +82,10 @@ type Machine struct {
 // qemu prepares a machine. It ends when ctx is cancelled or this thread dies.
 func (m Machine) qemu(ctx context.Context, more ...string) *exec.Cmd {
 	processors := max(m.Processors, 2)
-	args := []string{"-n", "10", "qemu-system-x86_64", "-machine", "q35", "-smp", fmt.Sprint(processors), "-m", fmt.Sprint(m.MiB),
+	args := append([]string{"-n", "10", m.Accelerator.with.program}, m.Accelerator.with.args...)
+	args = append(args, "-machine", "q35", "-smp", fmt.Sprint(processors), "-m", fmt.Sprint(m.MiB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-kernel", m.Kernel.image, "-initrd", m.Kernel.initrd,
-		"-append", strings.Join(append([]string{"console=ttyS0 quiet panic=-1 mitigations=off"}, m.Words...), " ")}
+		"-append", strings.Join(append([]string{"console=ttyS0 quiet panic=-1 mitigations=off"}, m.Words...), " "))
 	cmd := exec.CommandContext(ctx, "nice", append(append(args, m.Accelerator.args...), more...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = 2 * time.Second

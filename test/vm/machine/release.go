@@ -28,6 +28,7 @@ func (s Store) archive(ctx context.Context, release string) (archive, error) {
 	a := archive{s, []string{
 		"-o", "Dir::State::Lists=" + filepath.Join(dir, "lists"), "-o", "Dir::Etc::SourceList=" + sources, "-o", "Dir::Etc::SourceParts=/dev/null",
 		"-o", "Dir::Cache=" + filepath.Join(dir, "cache"), "-o", "APT::Sandbox::User=root",
+		"-o", "APT::Default-Release=" + release,
 	}}
 	stamp := filepath.Join(dir, "updated")
 	if info, err := os.Stat(stamp); err == nil && time.Since(info.ModTime()) < listsAge {
