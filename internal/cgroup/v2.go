@@ -20,6 +20,9 @@ import (
 const unifiedRoot = "/sys/fs/cgroup"
 
 // v2 is the version with one hierarchy (Documentation/admin-guide/cgroup-v2.rst).
+//
+// memory.oom.group stays unset in an engine's group: at the engine's own limit the kernel
+// would then end dockerd and all containers for what one of them took.
 type v2 struct {
 	root string // where it is mounted
 }
