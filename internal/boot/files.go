@@ -13,6 +13,7 @@ import (
 
 	"github.com/berth-dev/berth/internal/engine"
 	"github.com/berth-dev/berth/internal/pid1"
+	"github.com/berth-dev/berth/internal/trust"
 )
 
 // maxFile bounds a file of the container's /etc that the engine is given, in bytes.
@@ -86,11 +87,11 @@ func (p *plan) authorities() ([]pid1.File, error) {
 		}
 		changed = changed || files[i].Data != string(original)
 		if p.ca != "" {
-			more, err := os.ReadFile(p.ca)
+			more, err := trust.Read(p.ca) // certificates alone: the file may hold a key as well
 			if err != nil {
 				return nil, fmt.Errorf("--ca: %w", err)
 			}
-			files[i].Data += "\n" + string(more)
+			files[i].Data += "\n" + more
 			changed = true
 		}
 	}

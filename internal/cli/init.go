@@ -20,7 +20,7 @@ DOCKER_HOST set. Besides dockerd's flags there are
 
   --isolation userns|rootful|none   how far the engine is kept from the container
   --mirror URL                      ask this mirror for the images of all registries
-  --ca FILE                         trust these authorities, besides the usual ones
+  --ca FILE|DIR                     trust these authorities, besides the usual ones
   --pids N                          most processes of the engine's containers
   --stop-timeout SECONDS            how long containers may take to end (default 60)`,
 		Example: `  docker run --privileged -d --name dockerd berth:latest --registry-mirror=https://mirror.example
