@@ -31,7 +31,7 @@ const pingTime = 8 * time.Second
 // engine is ready, at once or later, or is cut off when it ends. Once it is ready, the
 // engine is asked each time, so that one that hangs is noticed.
 type health struct {
-	path  string
+	path  string // of the socket; removed at the end
 	ln    net.Listener
 	is    chan struct{}               // closed when ready
 	ask   func(context.Context) error // set when ready

@@ -14,8 +14,6 @@ var core = []string{
 	// An engine's life, network, data and end.
 	"TestExitStatus", "TestMonitorKilledAtEveryStep", "TestLifeOfAnEngine", "TestWayOut", "TestLoopbackResolver", "TestTwoEnginesOnOnePort",
 	"TestOwnersInTheWorkspace", "TestFileSystems", "TestBesideADockerHost",
-	// The container image: a leaf and delegation, in private and host cgroup namespaces.
-	"TestControlGroups",
 	// Under systemd alone.
 	"TestUnitStarts", "TestRestartKeeps", "TestStopLeaves", "TestSystemdRestarts", "TestLimitsSurvive", "TestBesideNetworkd", "TestBesideNftables",
 }
