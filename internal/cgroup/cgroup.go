@@ -36,6 +36,8 @@ type version interface {
 	swapLimit() bool
 	// prepare makes the group at parent able to give controllers to groups below.
 	prepare(parent string) error
+	// kill ends every process of the group and below at once, where the kernel can.
+	kill(m cgroups.Manager) error
 	// missing lists the controllers that limits need and the machine has not.
 	missing() []string
 	name() string
@@ -91,6 +93,17 @@ func (g *Group) Delegate(uid, gid int) error {
 // WatchOOM calls f for each time the kernel kills because of the group's own memory limit;
 // a limit of a container inside does not count. The returned function ends the watch.
 func (g *Group) WatchOOM(f func()) (stop func(), err error) { return g.v.watchOOM(g.m, f) }
+
+// Kill ends every process of the group and of the groups below it at once, those included
+// that are being made meanwhile, and does not wait for their end. Where the kernel cannot
+// (cgroup v1, before Linux 5.14), it does nothing: see [Group.PIDs]. A group that does not
+// exist is no error.
+func (g *Group) Kill() error {
+	if err := g.v.kill(g.m); err != nil {
+		return fmt.Errorf("end the processes of control group %s: %w", g.path, err)
+	}
+	return nil
+}
 
 // PIDs lists the processes of the group and of the groups below it, in every hierarchy.
 func (g *Group) PIDs() ([]int, error) {

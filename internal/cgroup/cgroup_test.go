@@ -7,6 +7,8 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+
+	"github.com/opencontainers/cgroups"
 )
 
 // fake makes a directory that looks like cgroup v2's, with files by path.
@@ -137,5 +139,30 @@ func TestChown(t *testing.T) {
 		if got := int(info.Sys().(*syscall.Stat_t).Uid); got != want {
 			t.Errorf("%q belongs to %d, want %d", name, got, want)
 		}
+	}
+}
+
+// placed is a manager that only knows where its group is.
+type placed struct {
+	cgroups.Manager
+	dir string
+}
+
+func (p placed) Path(string) string { return p.dir }
+
+func TestKill(t *testing.T) {
+	group := fake(t, map[string]string{"cgroup.kill": ""})
+	if err := (v2{}).kill(placed{dir: group}); err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := os.ReadFile(filepath.Join(group, "cgroup.kill")); string(b) != "1" {
+		t.Errorf("cgroup.kill was given %q, not 1", b)
+	}
+	old := fake(t, map[string]string{"cgroup.procs": ""})
+	if err := (v2{}).kill(placed{dir: old}); err != nil {
+		t.Errorf("a kernel without it: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(old, "cgroup.kill")); err == nil {
+		t.Error("the file was made where the kernel has none")
 	}
 }

@@ -28,6 +28,8 @@ func (v1) delegate(m cgroups.Manager, uid, gid int) error {
 
 func (v1) prepare(string) error { return nil }
 
+func (v1) kill(cgroups.Manager) error { return nil }
+
 func (v1) swapLimit() bool {
 	dir, err := cgroups.FindCgroupMountpoint("", "memory")
 	if err != nil {

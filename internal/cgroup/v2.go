@@ -47,6 +47,19 @@ func (v v2) prepare(parent string) error {
 	return leaf.EnterBelow(dir)
 }
 
+// kill writes cgroup.kill (Linux 5.14).
+func (v2) kill(m cgroups.Manager) error {
+	f, err := os.OpenFile(filepath.Join(m.Path(""), "cgroup.kill"), os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("1")
+	return errors.Join(err, f.Close())
+}
+
 // swapLimit looks for the file in any group: the root group has none.
 func (v v2) swapLimit() bool {
 	found, _ := filepath.Glob(filepath.Join(v.root, "*", "memory.swap.max"))

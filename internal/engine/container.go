@@ -172,6 +172,9 @@ func (m *Manager) killStragglers(ctx context.Context, info *Info) error {
 	if err != nil {
 		return err
 	}
+	if err := g.Kill(); err != nil {
+		return err
+	}
 	for {
 		pids, err := g.PIDs()
 		if err != nil || len(pids) == 0 {
