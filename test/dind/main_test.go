@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/berth-dev/berth/test/image"
+	"github.com/berth-dev/berth/test/program"
 	"github.com/berth-dev/berth/test/sandbox"
 )
 
@@ -50,16 +51,9 @@ func TestMain(m *testing.M) {
 }
 
 func setUp() error {
-	path := os.Getenv("BERTH")
-	if path == "" {
-		path = "../../bin/berth"
-	}
 	var err error
-	if berthProgram, err = filepath.Abs(path); err != nil {
+	if berthProgram, err = program.Find(); err != nil {
 		return err
-	}
-	for _, name := range []string{"BERTH_STATE_DIR", "BERTH_RUN_DIR", "DOCKER_HOST"} {
-		os.Unsetenv(name)
 	}
 	if err := os.MkdirAll(shared, 0o755); err != nil {
 		return err

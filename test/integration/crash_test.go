@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/test/program"
 )
 
 // steps asks berth for the names of an engine's steps, of start and teardown, at
@@ -102,7 +104,7 @@ func TestProcessesOfAnEngineKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer stdin.Close()
-			var stderr synced
+			var stderr program.Output
 			cmd.Stderr = &stderr
 			if err := startedSaying(cmd, "ready"); err != nil {
 				t.Fatal(err, stderr.String())

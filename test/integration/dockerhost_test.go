@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/test/leak"
+	"github.com/berth-dev/berth/test/program"
 	"github.com/berth-dev/berth/test/sandbox"
 )
 
@@ -54,7 +55,7 @@ func startHostDocker(t *testing.T) *hostDocker {
 	}
 	d := &hostDocker{t, dir}
 	cmd := exec.Command(dir+"/usr/sbin/dockerd", "-H", "unix:///run/docker.sock")
-	var log synced
+	var log program.Output
 	cmd.Env, cmd.Stdout, cmd.Stderr = d.env(), &log, &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -12,10 +12,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/berth-dev/berth/test/image"
+	"github.com/berth-dev/berth/test/program"
 	"github.com/berth-dev/berth/test/sandbox"
 )
 
@@ -44,22 +44,12 @@ func TestMain(m *testing.M) {
 }
 
 func setUp() error {
-	path := os.Getenv("BERTH")
-	if path == "" {
-		path = "../../bin/berth"
-	}
 	var err error
-	if berthProgram, err = filepath.Abs(path); err != nil {
+	if berthProgram, err = program.Find(); err != nil {
 		return err
-	}
-	if _, err := os.Stat(berthProgram); err != nil {
-		return fmt.Errorf("%w; build it with `make build`, or set BERTH", err)
 	}
 	if busybox, err = image.Busybox(); err != nil {
 		return err
-	}
-	for _, name := range []string{"BERTH_STATE_DIR", "BERTH_RUN_DIR", "DOCKER_HOST", "SUDO_UID", "SUDO_GID", "SUDO_USER"} {
-		os.Unsetenv(name)
 	}
 	if err := serveInternet(); err != nil {
 		return fmt.Errorf("the sandbox's internet: %w", err)
@@ -75,13 +65,7 @@ func setUp() error {
 	if err := image.SaveTar(imageTar, imageName, img); err != nil {
 		return err
 	}
-	// The first run extracts the payload; together they make berth's directories and locks.
-	for _, args := range [][]string{{"run", "--", "true"}, {"gc"}} {
-		if out, err := exec.Command(berthProgram, args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("berth %s failed, so nothing else can work: %w\n%s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
-		}
-	}
-	return os.MkdirAll("/run/mount", 0o755) // mount(8) makes it and leaves it
+	return program.WarmUp(berthProgram)
 }
 
 func buildProbe() error {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/test/deadline"
+	"github.com/berth-dev/berth/test/program"
 )
 
 // console is a program on a terminal of its own.
@@ -18,7 +19,7 @@ type console struct {
 	t    *testing.T
 	cmd  *exec.Cmd
 	tty  *os.File // the other end
-	seen synced
+	seen program.Output
 	done chan struct{}
 }
 

@@ -8,14 +8,13 @@ package mirror
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/test/leak"
+	"github.com/berth-dev/berth/test/program"
 	"github.com/berth-dev/berth/test/sandbox"
 )
 
@@ -35,16 +34,9 @@ func TestMain(m *testing.M) {
 }
 
 func setUp() error {
-	path := os.Getenv("BERTH")
-	if path == "" {
-		path = "../../bin/berth"
-	}
 	var err error
-	if berthProgram, err = filepath.Abs(path); err != nil {
+	if berthProgram, err = program.Find(); err != nil {
 		return err
-	}
-	if _, err := os.Stat(berthProgram); err != nil {
-		return fmt.Errorf("%w; build it with `make build`, or set BERTH", err)
 	}
 	if !sandbox.Active() {
 		return fmt.Errorf("these tests name a host of their own and run in the sandbox only; unset %s", sandbox.EnvReal)
@@ -56,12 +48,7 @@ func setUp() error {
 	if err := unix.Mount(hosts, "/etc/hosts", "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("give the registry a name: %w", err)
 	}
-	for _, args := range [][]string{{"run", "--", "true"}, {"gc"}} { // unpacks the payload
-		if out, err := exec.Command(berthProgram, args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("berth %s: %w\n%s", strings.Join(args, " "), err, out)
-		}
-	}
-	return os.MkdirAll("/run/mount", 0o755) // mount(8) makes it and leaves it
+	return program.WarmUp(berthProgram)
 }
 
 // guard fails the test for whatever it leaves. The mirror's content is to be left.

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/berth-dev/berth/test/program"
 )
 
 // limit is how long one berth command may take before the test gives up on it.
@@ -20,26 +22,9 @@ const limit = 90 * time.Second
 // daemon is a running `berth mirror serve`.
 type daemon struct {
 	cmd    *exec.Cmd
-	stderr synced
+	stderr program.Output
 	ready  string // the line that it prints when it listens
 	once   sync.Once
-}
-
-type synced struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (s *synced) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.Write(p)
-}
-
-func (s *synced) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.String()
 }
 
 // serve starts a mirror and waits until it listens. Its content is removed afterwards.

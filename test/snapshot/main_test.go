@@ -22,6 +22,7 @@ import (
 	"github.com/berth-dev/berth/test/deadline"
 	"github.com/berth-dev/berth/test/image"
 	"github.com/berth-dev/berth/test/leak"
+	"github.com/berth-dev/berth/test/program"
 	"github.com/berth-dev/berth/test/sandbox"
 )
 
@@ -47,21 +48,11 @@ func TestMain(m *testing.M) {
 }
 
 func setUp() (err error) {
-	path := os.Getenv("BERTH")
-	if path == "" {
-		path = "../../bin/berth"
-	}
-	if berthProgram, err = filepath.Abs(path); err != nil {
+	if berthProgram, err = program.Find(); err != nil {
 		return err
 	}
-	for _, name := range []string{"BERTH_STATE_DIR", "BERTH_RUN_DIR", "DOCKER_HOST", "SUDO_UID", "SUDO_GID", "SUDO_USER"} {
-		os.Unsetenv(name)
-	}
-	// The first start unpacks the payload, whose busybox the image is made of.
-	for _, args := range [][]string{{"run", "--", "true"}, {"snapshot", "create", "first", "--run", "true"}, {"snapshot", "rm", "first"}, {"gc"}} {
-		if out, err := exec.Command(berthProgram, args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("berth %s: %w\n%s", strings.Join(args, " "), err, out)
-		}
+	if err := program.WarmUp(berthProgram, []string{"snapshot", "create", "first", "--run", "true"}, []string{"snapshot", "rm", "first"}); err != nil {
+		return err
 	}
 	img, err := image.Build(image.Options{})
 	if err != nil {
@@ -71,10 +62,7 @@ func setUp() (err error) {
 	if err := image.SaveTar(imageTar, imageName, img); err != nil {
 		return err
 	}
-	if err := writeBuild(); err != nil {
-		return err
-	}
-	return os.MkdirAll("/run/mount", 0o755) // mount(8) makes it and leaves it
+	return writeBuild()
 }
 
 // writeBuild makes a build context whose image replaces a directory (an opaque one on
