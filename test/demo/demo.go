@@ -47,8 +47,12 @@ func run(ctx context.Context, w io.Writer, program, dir string) error {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	if err := sh(ctx, program, "gc"); err != nil { // also makes berth's directories
-		return fmt.Errorf("%s gc: %w", program, err)
+	// Unpacks the upstream programs, of which the image below is made too, and makes berth's
+	// directories: both stay, as with any first use.
+	for _, args := range [][]string{{"run", "--", "true"}, {"gc"}} {
+		if err := sh(ctx, program, args...); err != nil {
+			return fmt.Errorf("%s %s: %w", program, strings.Join(args, " "), err)
+		}
 	}
 	scope := leak.Host(either(os.Getenv("BERTH_RUN_DIR"), "/run/berth"), either(os.Getenv("BERTH_STATE_DIR"), "/var/lib/berth"))
 	before, err := leak.Take(scope)

@@ -48,11 +48,14 @@ func setUp() error {
 	if berthProgram, err = program.Find(); err != nil {
 		return err
 	}
-	if busybox, err = image.Busybox(); err != nil {
-		return err
-	}
 	if err := serveInternet(); err != nil {
 		return fmt.Errorf("the sandbox's internet: %w", err)
+	}
+	if err := program.WarmUp(berthProgram); err != nil {
+		return err
+	}
+	if busybox, err = image.Busybox(); err != nil {
+		return err
 	}
 	if err := buildProbe(); err != nil {
 		return err
@@ -62,10 +65,7 @@ func setUp() error {
 	if err != nil {
 		return err
 	}
-	if err := image.SaveTar(imageTar, imageName, img); err != nil {
-		return err
-	}
-	return program.WarmUp(berthProgram)
+	return image.SaveTar(imageTar, imageName, img)
 }
 
 func buildProbe() error {
