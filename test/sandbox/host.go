@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,6 +62,10 @@ func mountAll(work string) error {
 		return err
 	}
 	for dir, mode := range map[string]os.FileMode{"/tmp": 0o1777, "/var/lib": 0o755} {
+		restore, err := keepBelow(dir)
+		if err != nil {
+			return err
+		}
 		source := filepath.Join(work, filepath.Base(dir))
 		if err := os.Mkdir(source, 0o755); err != nil {
 			return err
@@ -70,6 +75,9 @@ func mountAll(work string) error {
 		}
 		if err := unix.Mount(source, dir, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
+		}
+		if err := restore(); err != nil {
+			return err
 		}
 	}
 	if err := userFiles(work); err != nil {
@@ -82,6 +90,36 @@ func mountAll(work string) error {
 		return fmt.Errorf("/proc: %w", err)
 	}
 	return mountSys()
+}
+
+// keepBelow remembers what the tests need of a directory that is about to be covered, for who
+// has cloned into /tmp or keeps the go command's caches there; restore puts it back in place.
+func keepBelow(dir string) (restore func() error, err error) {
+	repository, err := filepath.Abs("../..") // a test runs in its package's directory
+	if err != nil {
+		return nil, err
+	}
+	kept := map[string]*os.File{}
+	for _, path := range []string{repository, os.Getenv("GOCACHE"), os.Getenv("GOMODCACHE"), os.Getenv("GOPATH")} {
+		if !strings.HasPrefix(path, dir+"/") {
+			continue
+		}
+		if f, err := os.Open(path); err == nil {
+			kept[path] = f
+		}
+	}
+	return func() error {
+		for path, f := range kept {
+			defer f.Close()
+			if err := os.MkdirAll(path, 0o755); err != nil {
+				return err
+			}
+			if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), path, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+				return fmt.Errorf("keep %s: %w", path, err)
+			}
+		}
+		return nil
+	}, nil
 }
 
 func sticky(mode os.FileMode) os.FileMode {
