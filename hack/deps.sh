@@ -2,7 +2,8 @@
 # Installs what is missing: for building the payload a C compiler, the headers of
 # libseccomp and libnftables, and apt's package lists, from which the payload's Debian
 # programs come; with the argument "test", also what the integration tests use beside
-# berth. Run by `make deps` and `make test-deps`; uses sudo when it is not root.
+# berth, and nginx for `make bench`, unpacked in .cache and not installed as a service.
+# Run by `make deps` and `make test-deps`; uses sudo when it is not root.
 set -eu
 
 needed="gcc libc6-dev pkg-config libseccomp-dev libnftables-dev ca-certificates git make"
@@ -15,6 +16,16 @@ if ! command -v apt-get >/dev/null; then
 	exit 1
 fi
 
+# bench_peer unpacks what the benchmarks compare with; they go without when it cannot.
+bench_peer() {
+	if [ "$1" != test ] || [ -x .cache/nginx/usr/sbin/nginx ] || command -v nginx >/dev/null; then
+		return 0
+	fi
+	mkdir -p .cache/nginx
+	(cd .cache/nginx && apt-get download -qq nginx && dpkg -x nginx_*.deb . && rm nginx_*.deb) >/dev/null 2>&1 ||
+		echo "deps: cannot fetch nginx; make bench leaves the comparison with it out" >&2
+}
+
 missing=
 for package in $needed; do
 	if ! dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed; then
@@ -25,6 +36,7 @@ done
 # apt's lists count as fresh for a day; without them apt-get download finds nothing.
 lists=/var/lib/apt/lists
 if [ -z "$missing" ] && [ -n "$(find "$lists" -maxdepth 1 -name '*Packages*' -mtime -1 -print -quit 2>/dev/null)" ]; then
+	bench_peer "${1-}"
 	exit 0
 fi
 
@@ -48,3 +60,4 @@ if [ -n "$missing" ]; then
 	# shellcheck disable=SC2086 # a list of words
 	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
+bench_peer "${1-}"

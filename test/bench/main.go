@@ -26,7 +26,7 @@ func main() {
 	flag.StringVar(&b.program, "berth", or(os.Getenv("BERTH"), "../bin/berth"), "the berth program (also $BERTH)")
 	flag.IntVar(&b.runs, "n", 10, "runs of each short measurement")
 	flag.BoolVar(&b.quick, "quick", false, "leave out what takes long: docker:dind, 2 GB of data, fifty engines")
-	only := flag.String("only", "", "one section alone: start, dind, image, teardown, run, many, memory, work, size, list, sdk, kube")
+	only := flag.String("only", "", "one section alone: start, dind, image, teardown, run, many, memory, work, size, list, snapshot, kube, sdk, mirror")
 	programs := flag.String("cluster", "", "measure in a cluster of the programs in this `directory`; what the section kube calls this program with")
 	asJSON := flag.Bool("json", false, "print one JSON object a figure")
 	flag.Parse()
@@ -91,6 +91,7 @@ func (b *bench) all(ctx context.Context, only string) error {
 		{"snapshot", "forks of 5 GB of images, against loading and pulling them", true, b.snapshots},
 		{"kube", "a pod's engine, in a cluster", true, b.kube},
 		{"sdk", "package berth against the command, docker pull and the plain client", false, b.sdk},
+		{"mirror", "the mirror, against distribution as a proxy and nginx", true, b.mirror},
 	} {
 		if only != "" && only != section.name || only == "" && b.quick && section.long {
 			continue

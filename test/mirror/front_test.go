@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -32,10 +31,7 @@ type front struct {
 
 	mu       sync.Mutex
 	requests map[string]int // "METHOD blobs sha256:…" and the like
-	bytes    int64
 	fault    func(http.ResponseWriter, *http.Request) bool
-	rate     int64 // bytes a second for all together; 0: any
-	next     time.Time
 }
 
 // newFront starts a registry; user and password are needed when they are not empty.
@@ -82,7 +78,7 @@ func (f *front) serve(w http.ResponseWriter, r *http.Request, next http.Handler)
 	if fault != nil && fault(w, r) {
 		return
 	}
-	next.ServeHTTP(&limited{w, f}, r)
+	next.ServeHTTP(w, r)
 }
 
 func (f *front) setFault(fault func(http.ResponseWriter, *http.Request) bool) {
@@ -102,32 +98,6 @@ func (f *front) fetched(what string) map[string]int {
 		}
 	}
 	return out
-}
-
-// limited passes content on at the front's rate.
-type limited struct {
-	http.ResponseWriter
-	f *front
-}
-
-func (l *limited) Unwrap() http.ResponseWriter { return l.ResponseWriter }
-
-func (l *limited) Write(b []byte) (int, error) {
-	l.f.mu.Lock()
-	l.f.bytes += int64(len(b))
-	var wait time.Duration
-	if l.f.rate > 0 {
-		if now := time.Now(); l.f.next.Before(now) {
-			l.f.next = now
-		}
-		l.f.next = l.f.next.Add(time.Duration(len(b)) * time.Second / time.Duration(l.f.rate))
-		wait = time.Until(l.f.next)
-	}
-	l.f.mu.Unlock()
-	if wait > time.Millisecond {
-		time.Sleep(wait)
-	}
-	return l.ResponseWriter.Write(b)
 }
 
 // push puts an image into the registry and returns its reference by way of the front.
