@@ -234,19 +234,17 @@ func TestExportMistakes(t *testing.T) {
 	}
 }
 
+// FuzzImport imports what need not be an archive. Its store is in memory: on a disk, the files
+// that every image needs, made and renamed, are most of the time.
 func FuzzImport(f *testing.F) {
-	var archive bytes.Buffer
-	w := tar.NewWriter(&archive)
-	index := []byte(`{"schemaVersion":2,"manifests":[{"digest":"sha256:` + strings.Repeat("a", 64) + `","annotations":{"io.containerd.image.name":"r.test/a:1"}}]}`)
-	w.WriteHeader(&tar.Header{Name: "index.json", Size: int64(len(index)), Mode: 0o644})
-	w.Write(index)
-	w.Close()
-	f.Add(archive.Bytes())
-	dir := f.TempDir()
+	f.Add(layoutOf(f, []byte("a layer")))
+	f.Add(layoutOf(f, nil))
+	dir := inMemory(f)
 	s, err := OpenStore(dir, 0, VerifyOnce, slog.New(slog.DiscardHandler))
 	if err != nil {
 		f.Fatal(err)
 	}
+	f.Cleanup(func() { s.Close() })
 	f.Fuzz(func(t *testing.T, archive []byte) {
 		images, err := s.Import(t.Context(), bytes.NewReader(archive), ImportOptions{})
 		for _, i := range images {
@@ -262,4 +260,34 @@ func FuzzImport(f *testing.F) {
 			}
 		}
 	})
+}
+
+// layoutOf is a small archive with one image; without a layer it lacks its manifest.
+func layoutOf(f *testing.F, layer []byte) []byte {
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	add := func(name string, content []byte) {
+		if err := w.WriteHeader(&tar.Header{Name: name, Size: int64(len(content)), Mode: 0o644}); err != nil {
+			f.Fatal(err)
+		}
+		w.Write(content)
+	}
+	manifest := []byte(`{"layers":[{"digest":"` + digest.FromBytes(layer).String() + `"}]}`)
+	if layer != nil {
+		add(blobPath(digest.FromBytes(layer)), layer)
+		add(blobPath(digest.FromBytes(manifest)), manifest)
+	}
+	add("index.json", []byte(`{"manifests":[{"digest":"`+digest.FromBytes(manifest).String()+`","annotations":{"io.containerd.image.name":"r.test/a:1"}}]}`))
+	w.Flush() // and no end: it is a kilobyte of zeros, which is not worth changing
+	return archive.Bytes()
+}
+
+// inMemory is a directory on a tmpfs, where there is one.
+func inMemory(f *testing.F) string {
+	dir, err := os.MkdirTemp("/dev/shm", "berth-fuzz-")
+	if err != nil {
+		return f.TempDir()
+	}
+	f.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
