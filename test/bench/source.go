@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
@@ -129,6 +130,7 @@ func proxyOf(ctx context.Context, upstream, dir string) (host string, end func()
 	}}
 	conf.Proxy.RemoteURL = upstream
 	conf.Log.AccessLog.Disabled = true
+	logrus.SetOutput(io.Discard) // it logs through the global logger
 	ctx, cancel := context.WithCancel(ctx)
 	app := handlers.NewApp(ctx, conf)
 	server := httptest.NewServer(app)
