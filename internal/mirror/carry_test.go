@@ -234,8 +234,9 @@ func TestExportMistakes(t *testing.T) {
 	}
 }
 
-// FuzzImport imports what need not be an archive. Its store is in memory: on a disk, the files
-// that every image needs, made and renamed, are most of the time.
+// FuzzImport imports what need not be an archive; its store is in memory. Give `go test` the
+// flag -fuzzminimizetime=10x: for a minute at a time it makes a new input shorter otherwise, and
+// runs nothing that it counts.
 func FuzzImport(f *testing.F) {
 	f.Add(layoutOf(f, []byte("a layer")))
 	f.Add(layoutOf(f, nil))
