@@ -79,7 +79,7 @@ func (b *bench) inCluster(ctx context.Context, programs string) error {
 	if _, err := b.output(ctx, "image", "build", "--name", podImage, "-o", archive); err != nil {
 		return err
 	}
-	c, err := cluster.Start(ctx, programs, "/tmp/kube")
+	c, err := cluster.Start(ctx, cluster.Options{Bin: programs, Dir: "/tmp/kube"})
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func TestAPodIsEvictedForWhatIsStoredInItsEngine(t *testing.T) {
 }
 
 // More processes than --pids allows cannot be started inside; the engine and the node go on.
-func TestProcessesInsideAreBounded(t *testing.T) {
+func TestTooManyProcessesInsideAreRefused(t *testing.T) {
 	ns := node.Namespace(t)
 	ns.Apply(workload(t, "deployment", "sleep 100000", "--pids", "64"))
 	ns.Wait("deployment/build", "condition=Available")

@@ -38,11 +38,22 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if ownMachine() {
+		os.Setenv(sandbox.EnvReal, "1")
+		os.Exit(inSandbox(m)())
+	}
 	run := func() int { return sandbox.Run(inSandbox(m)) }
 	if sandbox.Outside() {
 		os.Exit(leavesNothing(run))
 	}
 	os.Exit(run())
+}
+
+// ownMachine tells whether this is a virtual machine with systemd, to be thrown away, which
+// `make test-kube-vm` starts.
+func ownMachine() bool {
+	_, err := os.Stat("/run/systemd/system")
+	return err == nil && os.Getenv("BERTH_TEST_THROWAWAY") != ""
 }
 
 func inSandbox(m *testing.M) func() int {
@@ -77,7 +88,12 @@ func setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if node, err = cluster.Start(ctx, bin, "/tmp/kube"); err != nil {
+	if ownMachine() {
+		if err := setUpNode(); err != nil {
+			return err
+		}
+	}
+	if node, err = cluster.Start(ctx, cluster.Options{Bin: bin, Dir: "/tmp/kube", Systemd: ownMachine()}); err != nil {
 		return err
 	}
 	if err := node.LoadBasics(ctx); err != nil {

@@ -52,27 +52,37 @@ const runtimeSocket = "/run/containerd/containerd.sock"
 // startLimit is how long the cluster may take until its node is ready.
 var startLimit = deadline.Scaled(3 * time.Minute)
 
+// Options say what to start.
+type Options struct {
+	Bin string // directory of the programs
+	Dir string // empty directory for settings, keys and logs
+	// Systemd leaves the control groups of pods to systemd, which has to run here: a machine that is
+	// thrown away afterwards takes the sandbox's place. What `berth kube node-setup` writes to
+	// /etc/containerd/conf.d and /etc/kubernetes/kubelet.conf.d holds.
+	Systemd bool
+}
+
 // Cluster is a running cluster. End it with Stop.
 type Cluster struct {
 	bin     string // programs
 	dir     string // settings, keys, logs
+	systemd bool
 	daemons []*daemon
 }
 
-// Start starts a cluster in the calling sandbox and returns when its node is ready. bin is
-// the directory of the programs, dir an empty one for its files.
+// Start starts a cluster in the calling sandbox and returns when its node is ready.
 //
 // Errors name the daemon that ended, with the end of its log; nothing runs any more then.
-func Start(ctx context.Context, bin, dir string) (c *Cluster, err error) {
-	if !sandbox.Active() {
+func Start(ctx context.Context, o Options) (c *Cluster, err error) {
+	if !sandbox.Active() && !o.Systemd {
 		return nil, errors.New("a test cluster runs in a sandbox only: call sandbox.Run first")
 	}
-	if _, err := os.Stat(filepath.Join(bin, "kubelet")); err != nil {
+	if _, err := os.Stat(filepath.Join(o.Bin, "kubelet")); err != nil {
 		return nil, fmt.Errorf("%w: build the cluster's programs with `go run ./hack/kube`", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	c = &Cluster{bin: bin, dir: dir}
+	c = &Cluster{bin: o.Bin, dir: o.Dir, systemd: o.Systemd}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("start the test cluster: %w\n%s", err, c.dead())
@@ -80,8 +90,8 @@ func Start(ctx context.Context, bin, dir string) (c *Cluster, err error) {
 		}
 	}()
 	for _, step := range []func() error{
-		func() error { return os.MkdirAll(filepath.Join(dir, "log"), 0o755) },
-		func() error { return makeCertificates(filepath.Join(dir, "pki")) },
+		func() error { return os.MkdirAll(filepath.Join(o.Dir, "log"), 0o755) },
+		func() error { return makeCertificates(filepath.Join(o.Dir, "pki")) },
 		c.writeSettings,
 		c.prepareHost,
 		c.startAPI,
@@ -152,9 +162,13 @@ func (c *Cluster) startControllers() error {
 }
 
 func (c *Cluster) startNode() error {
+	kubelet := []string{"--config=" + filepath.Join(c.dir, "kubelet.yaml"), "--kubeconfig=" + c.pki("kubelet.kubeconfig"),
+		"--hostname-override=" + NodeName, "--node-ip=" + Address, "--v=2"}
+	if c.systemd {
+		kubelet = append(kubelet, "--config-dir=/etc/kubernetes/kubelet.conf.d")
+	}
 	return errors.Join(
-		c.start("kubelet", "kubelet", "--config="+filepath.Join(c.dir, "kubelet.yaml"), "--kubeconfig="+c.pki("kubelet.kubeconfig"),
-			"--hostname-override="+NodeName, "--node-ip="+Address, "--v=2"),
+		c.start("kubelet", "kubelet", kubelet...),
 		c.start("proxy", "kube-proxy", "--config="+filepath.Join(c.dir, "kubeproxy.yaml"), "--hostname-override="+NodeName),
 	)
 }

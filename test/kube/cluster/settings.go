@@ -22,10 +22,11 @@ type values struct {
 	Domain  string // whose names are all the node's
 	Pause   string // image of the pods' first container
 	User    string // of a kubeconfig
+	Systemd bool   // makes the control groups
 }
 
 func (c *Cluster) values(user string) values {
-	return values{Dir: c.dir, Bin: c.bin, Address: Address, Domain: Domain, Pause: pauseImage, User: user}
+	return values{Dir: c.dir, Bin: c.bin, Address: Address, Domain: Domain, Pause: pauseImage, User: user, Systemd: c.systemd}
 }
 
 // writeSettings writes every daemon's configuration below the cluster's directory.
