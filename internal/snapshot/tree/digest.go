@@ -49,13 +49,19 @@ func (d *digester) directory(dir *os.File, rel string) error {
 	if err := d.xattrs(dir); err != nil {
 		return &os.PathError{Op: "read extended attributes of", Path: rel, Err: err}
 	}
+	return visit(dir, rel, d.skip, d.entry)
+}
+
+// visit calls entry for what is in dir, in the order of names, but for what skip, if any,
+// leaves out. rel is where dir is in its tree.
+func visit(dir *os.File, rel string, skip func(string) bool, entry func(dir *os.File, name, rel string) error) error {
 	names, err := list(dir)
 	if err != nil {
 		return &os.PathError{Op: "list", Path: rel, Err: err}
 	}
 	for _, name := range names {
-		if sub := path.Join(rel, name); d.skip == nil || !d.skip(sub) {
-			if err := d.entry(dir, name, sub); err != nil {
+		if sub := path.Join(rel, name); skip == nil || !skip(sub) {
+			if err := entry(dir, name, sub); err != nil {
 				return err
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"strings"
 	"time"
 
@@ -75,18 +74,7 @@ func (p *packer) directory(dir *os.File, rel string) error {
 	if err := p.tar.WriteHeader(h); err != nil {
 		return err
 	}
-	names, err := list(dir)
-	if err != nil {
-		return &os.PathError{Op: "list", Path: rel, Err: err}
-	}
-	for _, name := range names {
-		if sub := path.Join(rel, name); p.Skip == nil || !p.Skip(sub) {
-			if err := p.entry(dir, name, sub); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return visit(dir, rel, p.Skip, p.entry)
 }
 
 func (p *packer) entry(dir *os.File, name, rel string) error {
