@@ -234,8 +234,8 @@ func engineEscapes(t *testing.T, self *engine) []escape {
 			other.t = t
 			want(t, "control", must(t, "exec", other.ID, "--", busybox, "wget", "-q", "-O", "-", "http://"+address+":8080/x"), canary)
 		}},
-		{"the neighbour's processes", host, "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c '[9]8765'", []string{"0"}, func(t *testing.T) {
-			if out, _ := exec.Command("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 98765").Output(); strings.TrimSpace(string(out)) == "0" {
+		{"the neighbour's processes", host, "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -c '[9]8765'", []string{"0"}, func(t *testing.T) {
+			if out, _ := exec.Command("sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -c 98765").Output(); strings.TrimSpace(string(out)) == "0" {
 				t.Error("control: not seen from the host either")
 			}
 		}},
