@@ -68,6 +68,9 @@ func (l *launch) runContainer(ctx context.Context) error {
 	if err := l.verifyShares(); err != nil {
 		return err
 	}
+	if err := l.settleNetwork(); err != nil {
+		return err
+	}
 	return l.m.save(&l.info)
 }
 

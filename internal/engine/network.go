@@ -34,27 +34,53 @@ func (m *Manager) driver(name string) (network.Driver, error) {
 // planAttempts bounds the search for addresses that nothing on the host has.
 const planAttempts = 64
 
-// planNetwork chooses the engine's addresses, and records them before they are used.
+// planned is what [launch.planNetwork] comes to.
+type planned struct {
+	rec network.Record
+	err error
+}
+
+// planNetwork has the engine's addresses chosen while the container is made: what the host
+// uses cannot be read while the kernel changes it, for instance at another engine's end.
+// [launch.settleNetwork] takes the answer.
 func (l *launch) planNetwork(ctx context.Context) error {
 	spec := l.info.Spec.Network
 	driver, err := l.m.driver(spec.Driver)
 	if err != nil {
 		return err
 	}
-	slot := l.info.Slot
+	plan, req := make(chan planned, 1), network.Request{EngineID: l.info.ID, Slot: l.info.Slot, MTU: spec.MTU}
+	go func() {
+		rec, err := choose(ctx, driver, req)
+		plan <- planned{rec, err}
+	}()
+	l.plan = plan
+	return nil
+}
+
+// choose asks for the addresses of the request's slot, and then of others.
+func choose(ctx context.Context, driver network.Driver, req network.Request) (network.Record, error) {
 	for range planAttempts {
-		rec, err := driver.Plan(ctx, network.Request{EngineID: l.info.ID, Slot: slot, MTU: spec.MTU})
-		if errors.Is(err, network.ErrConflict) {
-			slot = mathrand.IntN(ids.Slots)
-			continue
+		rec, err := driver.Plan(ctx, req)
+		if err == nil {
+			return rec, nil
 		}
-		if err != nil {
-			return fmt.Errorf("plan the engine's network: %w", err)
+		if !errors.Is(err, network.ErrConflict) {
+			return network.Record{}, fmt.Errorf("plan the engine's network: %w", err)
 		}
-		l.info.Net = &rec
-		return l.m.save(&l.info)
+		req.Slot = mathrand.IntN(ids.Slots)
 	}
-	return errors.New("plan the engine's network: the host uses all addresses of 198.18.0.0/15 that were tried; see `ip route`, or use --net none")
+	return network.Record{}, errors.New("plan the engine's network: the host uses all addresses of 198.18.0.0/15 that were tried; see `ip route`, or use --net none")
+}
+
+// settleNetwork enters the addresses into the engine's record, which must be saved before
+// they are used.
+func (l *launch) settleNetwork() error {
+	p := <-l.plan
+	if p.err == nil {
+		l.info.Net = &p.rec
+	}
+	return p.err
 }
 
 // attach connects the engine while dockerd starts, and serves its names.

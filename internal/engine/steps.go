@@ -63,6 +63,7 @@ type launch struct {
 
 	lock     *os.File
 	tree     *payload.Tree
+	plan     <-chan planned
 	listener *net.UnixListener
 	mirror   string // URL of the mirror that the engine pulls through; empty: none
 	certs    certsTree
