@@ -42,7 +42,7 @@ func (p *goProgram) component() *component {
 }
 
 // inputs are the pins, the settings above, the toolchain, the versions of the C
-// libraries and the files added to upstream's.
+// libraries and what is changed of upstream's sources.
 func (p *goProgram) inputs(ctx context.Context, w io.Writer) error {
 	fmt.Fprintf(w, "%+v %v\n", *p, engineVersions)
 	toolchain, err := p.output(ctx, "go", "env", "GOVERSION", "GOARCH", "GOAMD64", "GOARM64")
@@ -181,74 +181,6 @@ func (p *goProgram) tagTime(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return module.Time, nil
-}
-
-// stage returns the directory to build in. It is the component's own module, or,
-// when files are to be added to upstream's sources (payload/<name>/_add), a copy of
-// the module that uses a copy of upstream's with those files in it: Go allows neither
-// an overlay nor a change in its module cache.
-func (p *goProgram) stage(ctx context.Context, dir string) (string, error) {
-	added := filepath.Join(p.dir(), "_add")
-	if _, err := os.Stat(added); err != nil {
-		return p.dir(), nil
-	}
-	stage := filepath.Join(dir, "stage")
-	if err := os.RemoveAll(stage); err != nil {
-		return "", err
-	}
-	source := filepath.Join(stage, "src")
-	if _, err := p.output(ctx, "go", "mod", "download", p.module); err != nil {
-		return "", err
-	}
-	upstream, err := p.output(ctx, "go", "list", "-m", "-f", "{{.Dir}}", p.module)
-	if err != nil {
-		return "", err
-	}
-	for _, from := range []string{strings.TrimSpace(string(upstream)), added} {
-		if err := os.CopyFS(source, sourcesOnly{os.DirFS(from)}); err != nil {
-			return "", err
-		}
-	}
-	for _, name := range []string{"go.mod", "go.sum"} {
-		data, err := os.ReadFile(filepath.Join(p.dir(), name))
-		if err != nil {
-			return "", err
-		}
-		if err := os.WriteFile(filepath.Join(stage, name), data, 0o644); err != nil {
-			return "", err
-		}
-	}
-	// Upstream's module may have no go.mod (docker/cli has not): give it ours.
-	if err := p.moduleFile(stage, source); err != nil {
-		return "", err
-	}
-	_, err = p.outputIn(ctx, stage, "go", "mod", "edit", "-replace", p.module+"=./src")
-	return stage, err
-}
-
-func (p *goProgram) moduleFile(stage, source string) error {
-	name := filepath.Join(source, "go.mod")
-	if _, err := os.Stat(name); err == nil {
-		return nil
-	}
-	raw, err := os.ReadFile(filepath.Join(stage, "go.mod"))
-	if err != nil {
-		return err
-	}
-	_, language, _ := bytes.Cut(raw, []byte("\ngo "))
-	language, _, _ = bytes.Cut(language, []byte("\n"))
-	return os.WriteFile(name, fmt.Appendf(nil, "module %s\n\ngo %s\n", p.module, language), 0o644)
-}
-
-// sourcesOnly hides an upstream vendor directory from a copy, and read-only modes,
-// which would keep the copy from being removed.
-type sourcesOnly struct{ fs.FS }
-
-func (s sourcesOnly) ReadDir(name string) ([]fs.DirEntry, error) {
-	entries, err := fs.ReadDir(s.FS, name)
-	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
-		return e.IsDir() && e.Name() == "vendor" || strings.HasSuffix(e.Name(), "_test.go")
-	}), err
 }
 
 func (p *goProgram) output(ctx context.Context, name string, args ...string) ([]byte, error) {

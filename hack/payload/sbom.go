@@ -35,6 +35,7 @@ type (
 		PURL       string        `json:"purl,omitempty"`
 		Hashes     []sbomHash    `json:"hashes,omitempty"`
 		Licences   []sbomLicence `json:"licenses,omitempty"`
+		Pedigree   *sbomPedigree `json:"pedigree,omitempty"`
 		Components []sbomPart    `json:"components,omitempty"`
 	}
 	sbomHash struct {
@@ -146,7 +147,7 @@ func componentParts(tree *payload.Tree, c payload.Component) ([]sbomPart, error)
 			Hashes: []sbomHash{{"SHA-256", f.SHA256}}, Components: modules,
 		})
 	}
-	return parts, nil
+	return parts, addPedigrees(c.Name, &parts[0])
 }
 
 // goModules lists the modules that a Go program was linked from, the toolchain among
