@@ -107,7 +107,7 @@ func serve(ctx context.Context, c Config, p *plan, env map[string]string) (int, 
 	if err := loadImages(ctx, e.socket(), imagesDir, say); err != nil {
 		say("%v", err)
 	}
-	health.ready(e.socket())
+	health.ready(e.socket(), newRegistries(certsD, p.ca, say))
 	if c.ready != nil {
 		c.ready()
 	}

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,12 +31,14 @@ const pingTime = 8 * time.Second
 
 // health answers the image's HEALTHCHECK and a pod's probes: who connects hears when the
 // engine is ready, at once or later, or is cut off when it ends. Once it is ready, the
-// engine is asked each time, so that one that hangs is noticed.
+// engine is asked each time, so that one that hangs is noticed. What follows for who goes on
+// reading is about registries, see registries.
 type health struct {
 	path  string // of the socket; removed at the end
 	ln    net.Listener
 	is    chan struct{}               // closed when ready
 	ask   func(context.Context) error // set when ready
+	regs  *registries                 // set when ready
 	ended chan struct{}
 	once  sync.Once
 }
@@ -79,14 +83,20 @@ func (h *health) answer(conn net.Conn) {
 		if err := h.ask(ctx); err != nil {
 			answer = "the engine does not answer: " + err.Error()
 		}
-		_, _ = io.WriteString(conn, answer)
+		if _, err := io.WriteString(conn, answer); err != nil || answer != healthy {
+			return
+		}
+		// A line tells who wants to know of registries as well.
+		if _, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
+			_, _ = io.WriteString(conn, strings.Join(h.regs.distrusted(ctx), "; "))
+		}
 	case <-h.ended:
 	}
 }
 
-// ready says that the engine serves on a socket.
-func (h *health) ready(socket string) {
-	h.ask = func(ctx context.Context) error { return ping(ctx, socket) }
+// ready says that the engine serves on a socket, and pulls from registries.
+func (h *health) ready(socket string, regs *registries) {
+	h.ask, h.regs = func(ctx context.Context) error { return ping(ctx, socket) }, regs
 	close(h.is)
 }
 
@@ -99,15 +109,17 @@ func (h *health) close() {
 }
 
 // Health returns nil when the container's engine is ready, for which it waits. In a container
-// that starts none it says so after a few seconds.
-func Health(ctx context.Context) error {
-	return askHealth(ctx, healthSocket, beginning)
+// that starts none it says so after a few seconds. With registries, certificates are looked at
+// too: of each registry that the container has certificates for, until it was found to be trusted;
+// one that cannot be reached is no error.
+func Health(ctx context.Context, registries bool) error {
+	return askHealth(ctx, healthSocket, beginning, registries)
 }
 
 var errNoEngine = errors.New("no engine is being started in this container")
 
 // askHealth asks on the socket at path, for which it waits as long as patience.
-func askHealth(ctx context.Context, path string, patience time.Duration) error {
+func askHealth(ctx context.Context, path string, patience time.Duration, registries bool) error {
 	wait, cancel := context.WithTimeoutCause(ctx, patience, errNoEngine)
 	defer cancel()
 	conn, err := dialHealth(wait, path)
@@ -117,16 +129,33 @@ func askHealth(ctx context.Context, path string, patience time.Duration) error {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	text, err := io.ReadAll(conn)
+	in := bufio.NewReader(conn)
+	text, err := in.ReadString('\n')
+	if text == healthy && registries {
+		return askRegistries(conn, in)
+	}
 	switch {
-	case string(text) == healthy:
+	case text == healthy:
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case len(text) > 0:
-		return errors.New(string(text))
+		return errors.New(text)
+	case err == io.EOF:
+		err = nil
 	}
 	return errors.Join(errors.New("the engine ended before it was ready; its log says why"), err)
+}
+
+func askRegistries(conn net.Conn, in io.Reader) error {
+	if _, err := io.WriteString(conn, "registries\n"); err != nil {
+		return err
+	}
+	text, err := io.ReadAll(in)
+	if len(text) > 0 {
+		return errors.New(string(text))
+	}
+	return err
 }
 
 // dialHealth connects to the socket at path, which its maker renames to that (inotify(7)).

@@ -32,8 +32,8 @@ func TestHealthAsksTheEngine(t *testing.T) {
 			t.Fatal(err)
 		}
 		answer := make(chan error)
-		go func() { answer <- askHealth(t.Context(), path, 0) }()
-		h.ready(api(t, status)) // the one above has waited, or comes now
+		go func() { answer <- askHealth(t.Context(), path, 0, false) }()
+		h.ready(api(t, status), &registries{}) // the one above has waited, or comes now
 		err = <-answer
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("status %d: %v", status, err)
@@ -44,7 +44,7 @@ func TestHealthAsksTheEngine(t *testing.T) {
 
 func TestHealthIsNeverGreenBefore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "health.sock")
-	if err := askHealth(t.Context(), path, 0); err == nil || !strings.Contains(err.Error(), "no engine is being started") {
+	if err := askHealth(t.Context(), path, 0, false); err == nil || !strings.Contains(err.Error(), "no engine is being started") {
 		t.Errorf("without an engine: %v", err)
 	}
 	h, err := newHealth(path)
@@ -53,12 +53,12 @@ func TestHealthIsNeverGreenBefore(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	answer := make(chan error)
-	go func() { answer <- askHealth(ctx, path, 0) }()
+	go func() { answer <- askHealth(ctx, path, 0, false) }()
 	cancel()
 	if err := <-answer; err == nil {
 		t.Error("green before the engine was ready")
 	}
-	go func() { answer <- askHealth(t.Context(), path, 0) }()
+	go func() { answer <- askHealth(t.Context(), path, 0, false) }()
 	h.close()
 	if err := <-answer; err == nil {
 		t.Error("green for an engine that ended")
@@ -71,18 +71,18 @@ func TestHealthWaitsForTheBeginning(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "health.sock")
 	for _, what := range []string{"none", "stale"} {
 		answer := make(chan error, 1)
-		go func() { answer <- askHealth(t.Context(), path, time.Minute) }()
+		go func() { answer <- askHealth(t.Context(), path, time.Minute, false) }()
 		h, err := newHealth(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.ready(api(t, 200))
+		h.ready(api(t, 200), &registries{})
 		if err := <-answer; err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 		h.ln.Close() // and the file stays
 	}
-	if err := askHealth(t.Context(), path, 0); err != errNoEngine {
+	if err := askHealth(t.Context(), path, 0, false); err != errNoEngine {
 		t.Errorf("a stale socket: %v", err)
 	}
 }

@@ -41,17 +41,21 @@ DOCKER_HOST set. Besides dockerd's flags there are
 
 // healthVerb is the image's HEALTHCHECK, and what a pod's probes run.
 func (a *app) healthVerb() *cobra.Command {
-	return &cobra.Command{
+	registries := false
+	cmd := &cobra.Command{
 		Use:     image.HealthVerb,
 		Aliases: []string{"_health"}, // of images that are about
 		Short:   "Wait until the engine of this container can be used",
 		Long: `In a container of berth's image: wait until the engine can be used, and then ask it whether it
 answers. The exit status is 0 when it does. It is what the image's HEALTHCHECK and the probes
-of a pod run.`,
+of a pod run. With --registries, the certificates of those registries are looked at for which
+the container has some in /etc/docker/certs.d: ones that do not fit are an error.`,
 		Example: "  kubectl exec build-x7k2p -c engine -- berth health",
 		Args:    atMost(0),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return boot.Health(cmd.Context()) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return boot.Health(cmd.Context(), registries) },
 	}
+	cmd.Flags().BoolVar(&registries, "registries", false, "look at registries' certificates as well")
+	return cmd
 }
 
 // asEntrypoint adds the verb for those who call berth by the name of docker:dind's scripts.

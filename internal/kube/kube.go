@@ -39,7 +39,7 @@ const (
 // Options describe a pod with an engine and a client.
 type Options struct {
 	Name, Namespace string
-	Image           string // of the engine: berth's container image, with a tag other than latest, or nodes pull it each time
+	Image           string // of the engine: berth's container image, which a node pulls when it has none of that name
 
 	// The client.
 	ClientImage    string

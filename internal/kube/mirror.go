@@ -138,7 +138,7 @@ func (o *MirrorOptions) container() container {
 		return &probe{HTTPGet: &httpGet{path, "https", "HTTPS"}, PeriodSeconds: 10, TimeoutSeconds: 5, FailureThreshold: 3}
 	}
 	c := container{
-		Name: "mirror", Image: o.Image, Command: append([]string{"berth", "mirror", "serve"}, o.args()...),
+		Name: "mirror", Image: o.Image, ImagePullPolicy: pullPolicy, Command: append([]string{"berth", "mirror", "serve"}, o.args()...),
 		Env:   []Env{{"BERTH_STATE_DIR", mirrorState}, {"BERTH_RUN_DIR", "/tmp/berth"}},
 		Ports: []port{{"https", mirrorPort}},
 		SecurityContext: &security{

@@ -115,6 +115,7 @@ type named struct {
 type container struct {
 	Name            string     `yaml:"name"`
 	Image           string     `yaml:"image,omitempty"`
+	ImagePullPolicy string     `yaml:"imagePullPolicy,omitempty"`
 	RestartPolicy   string     `yaml:"restartPolicy,omitempty"`
 	Command         []string   `yaml:"command,omitempty"`
 	Args            []string   `yaml:"args,omitempty"`

@@ -20,6 +20,9 @@ const (
 	configDir  = "/run/docker-config"
 	clientHost = "127.0.0.1"
 	lastWords  = "FallbackToLogsOnError"
+	// pullPolicy of berth's own image: without one, nodes would ask the registry for a tag
+	// "latest" at each start, and could not use an image that was loaded by hand.
+	pullPolicy = "IfNotPresent"
 	// socketGroup has the right to use the socket: every process in the pod has it.
 	socketGroup = 2375
 )
@@ -50,11 +53,11 @@ func (o *Options) pod(restart string) podSpec {
 // engine is a container that Kubernetes starts before the others, and ends after them.
 func (o *Options) engine(job bool) container {
 	c := container{
-		Name: engineName, Image: o.Image, RestartPolicy: "Always", Args: o.engineArgs(job),
+		Name: engineName, Image: o.Image, ImagePullPolicy: pullPolicy, RestartPolicy: "Always", Args: o.engineArgs(job),
 		SecurityContext: o.engineSecurity(),
 		// The command returns when the engine is ready, so the first probe is the only one.
 		StartupProbe:             health(1, 60, 60),
-		ReadinessProbe:           health(10, 5, 3),
+		ReadinessProbe:           health(10, 5, 3, "--registries"),
 		LivenessProbe:            health(30, 10, 4),
 		Resources:                o.engineResources(),
 		TerminationMessagePolicy: lastWords,
@@ -72,8 +75,8 @@ func (o *Options) engine(job bool) container {
 	return c
 }
 
-func health(period, timeout, failures int64) *probe {
-	return &probe{Exec: &execAction{[]string{"berth", "health"}}, PeriodSeconds: period, TimeoutSeconds: timeout, FailureThreshold: failures}
+func health(period, timeout, failures int64, flags ...string) *probe {
+	return &probe{Exec: &execAction{append([]string{"berth", "health"}, flags...)}, PeriodSeconds: period, TimeoutSeconds: timeout, FailureThreshold: failures}
 }
 
 func (o *Options) engineArgs(job bool) []string {
