@@ -79,38 +79,40 @@ func (b *bench) inCluster(ctx context.Context, programs string) error {
 	if _, err := b.output(ctx, "image", "build", "--name", podImage, "-o", archive); err != nil {
 		return err
 	}
-	c, err := cluster.Start(ctx, cluster.Options{Bin: programs, Dir: "/tmp/kube"})
+	c, err := cluster.Start(ctx, cluster.Options{Bin: programs, Dir: "/tmp/kube", Images: []string{archive}})
 	if err != nil {
 		return err
 	}
 	defer c.Stop()
-	if err := c.LoadBasics(ctx); err != nil {
-		return err
-	}
-	if err := c.Load(ctx, archive); err != nil {
-		return err
-	}
 	script := os.Getenv("DIND_ENTRYPOINT")
-	if _, err := podStart(ctx, c, ""); err != nil { // the first pod makes the bridge and warms caches
+	if _, err := podStart(ctx, c, engineOf{}); err != nil { // the first pod makes the bridge and warms caches
 		return err
 	}
-	var ours, theirs, ratio []float64
+	var ours, theirs, ratio, memory, bare, overhead []float64
 	for range b.runs {
-		one, err := podStart(ctx, c, "")
+		one, err := podStart(ctx, c, engineOf{})
 		if err != nil {
 			return err
 		}
-		ours = append(ours, ms(one))
+		plain, err := podStart(ctx, c, engineOf{bare: true})
+		if err != nil {
+			return fmt.Errorf("dockerd alone: %w", err)
+		}
+		ours, memory = append(ours, ms(one.took)), append(memory, one.mib)
+		bare, overhead = append(bare, plain.mib), append(overhead, one.mib-plain.mib)
 		if script == "" {
 			continue
 		}
-		two, err := podStart(ctx, c, script)
+		two, err := podStart(ctx, c, engineOf{script: script})
 		if err != nil {
 			return fmt.Errorf("docker:dind's entry point: %w", err)
 		}
-		theirs, ratio = append(theirs, ms(two)), append(ratio, ms(two)/ms(one))
+		theirs, ratio = append(theirs, ms(two.took)), append(ratio, ms(two.took)/ms(one.took))
 	}
 	b.add(summarize("pod: scheduled until the engine is usable", "ms", ours).atMost(1500))
+	b.add(summarize("  memory of its idle engine, proportional", "MiB", memory))
+	b.add(summarize("  the same of dockerd alone in such a pod", "MiB", bare))
+	b.add(summarize("  more than that, pair by pair", "MiB", overhead).atMost(9.5)) // 10 MB
 	if script != "" {
 		b.add(summarize("the same with docker:dind's entry point", "ms", theirs))
 		b.add(summarize("that / berth, pair by pair", "x", ratio).atLeast(5))
@@ -120,31 +122,42 @@ func (b *bench) inCluster(ctx context.Context, programs string) error {
 
 const podImage = "localhost/berth:1"
 
-// podStart starts the Deployment with berth's entry point, or with the script, and returns the
-// time from its pod's scheduling until its client has an answer of the engine's.
-func podStart(ctx context.Context, c *cluster.Cluster, script string) (time.Duration, error) {
+// engineOf says how a pod's engine is started: by berth's entry point, by another's, or without.
+type engineOf struct {
+	script string // the other entry point
+	bare   bool
+}
+
+// podRun is one start of a pod.
+type podRun struct {
+	took time.Duration // from its scheduling until its client has an answer of the engine's
+	mib  float64       // of all processes of the engine's container, proportional
+}
+
+// podStart starts the Deployment, measures its pod, and removes it.
+func podStart(ctx context.Context, c *cluster.Cluster, e engineOf) (podRun, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	var manifest bytes.Buffer
 	err := template.Must(template.New("pod").Parse(podManifest)).Execute(&manifest,
-		map[string]string{"Image": podImage, "Busy": cluster.BusyImage, "Script": script})
+		map[string]any{"Image": podImage, "Busy": cluster.BusyImage, "Script": e.script, "Bare": e.bare})
 	if err != nil {
-		return 0, err
+		return podRun{}, err
 	}
 	watch := c.Command(ctx, "get", "pods", "--watch", "--no-headers", "-o", "custom-columns=NODE:.spec.nodeName")
 	lines, err := watch.StdoutPipe()
 	if err != nil {
-		return 0, err
+		return podRun{}, err
 	}
 	if err := watch.Start(); err != nil {
-		return 0, err
+		return podRun{}, err
 	}
 	defer func() {
 		_ = watch.Process.Kill()
 		_ = watch.Wait()
 	}()
 	if _, err := c.Kubectl(ctx, manifest.String(), "apply", "-f", "-"); err != nil {
-		return 0, err
+		return podRun{}, err
 	}
 	defer c.Kubectl(context.WithoutCancel(ctx), manifest.String(), "delete", "--cascade=foreground", "--wait", "-f", "-")
 	var scheduled time.Time
@@ -154,18 +167,20 @@ func podStart(ctx context.Context, c *cluster.Cluster, script string) (time.Dura
 		}
 	}
 	if _, err := c.Kubectl(ctx, "", "wait", "--for=condition=Available", "deployment/bench", "--timeout=2m"); err != nil {
-		return 0, err
+		return podRun{}, err
 	}
 	// The runtime stamps what a container writes with the time.
 	line, err := firstLine(c.Command(ctx, "logs", "-f", "deployment/bench", "-c", "client", "--timestamps"))
 	if err != nil {
-		return 0, err
+		return podRun{}, err
 	}
 	usable, err := time.Parse(time.RFC3339Nano, strings.TrimSuffix(line, " usable"))
 	if err != nil {
-		return 0, fmt.Errorf("the client wrote %q: %w", line, err)
+		return podRun{}, fmt.Errorf("the client wrote %q: %w", line, err)
 	}
-	return usable.Sub(scheduled), nil
+	// The shell and cat that look are in both figures that are compared.
+	text, err := c.Kubectl(ctx, "", "exec", "deployment/bench", "-c", "dockerd", "--", "sh", "-c", "cat /proc/[0-9]*/smaps_rollup 2>/dev/null; true")
+	return podRun{usable.Sub(scheduled), proportional(text)}, err
 }
 
 // firstLine returns the first line that a command writes, and ends it.
