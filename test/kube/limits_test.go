@@ -1,8 +1,6 @@
 package kube
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -47,20 +45,9 @@ func TestContainersInsideAreInThePodsControlGroup(t *testing.T) {
 // without hierarchies that have no controllers and are not the unified one.
 func groupsOf(t *testing.T, command ...string) []string {
 	t.Helper()
-	want := strings.Join(command, "\x00") + "\x00"
-	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
+	out := onNode(t, `for p in /proc/[0-9]*; do if [ "$(tr '\0' ' ' 2>/dev/null <$p/cmdline)" = "`+strings.Join(command, " ")+` " ]; then cat $p/cgroup; exit; fi; done`)
+	if out == "" {
+		t.Fatalf("no process %v on the node", command)
 	}
-	for _, name := range found {
-		if line, _ := os.ReadFile(name); string(line) == want {
-			text, err := os.ReadFile(filepath.Join(filepath.Dir(name), "cgroup"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return strings.Split(strings.TrimSpace(string(text)), "\n")
-		}
-	}
-	t.Fatalf("no process %v on the node", command)
-	return nil
+	return strings.Split(strings.TrimSpace(out), "\n")
 }

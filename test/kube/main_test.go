@@ -4,6 +4,9 @@
 // ./hack/kube`); `make test-kube` sees to all of it.
 //
 // A private registry with an authority of its own is reached as registry.berth.test.
+//
+// With BERTH_TEST_NODE=vm the node is a virtual machine with systemd and cgroup v2, for the tests
+// that `make test-kube-vm` selects.
 package kube
 
 import (
@@ -26,11 +29,13 @@ import (
 const (
 	berthImage = "localhost/berth:1"
 	programs   = "../../.cache/kube/bin"
+	clusterDir = "/tmp/kube"
 )
 
 // Set once by TestMain.
 var (
 	node         *cluster.Cluster
+	nodeMachine  *cluster.Machine // is the node; nil: the sandbox is
 	berthProgram string
 	companyStore *registry.Registry // the private registry
 	busyRef      string             // an image in it
@@ -38,22 +43,15 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	if ownMachine() {
-		os.Setenv(sandbox.EnvReal, "1")
-		os.Exit(inSandbox(m)())
+	if err := prepareNode(); err != nil {
+		fmt.Fprintln(os.Stderr, "kube:", err)
+		os.Exit(1)
 	}
 	run := func() int { return sandbox.Run(inSandbox(m)) }
 	if sandbox.Outside() {
 		os.Exit(leavesNothing(run))
 	}
 	os.Exit(run())
-}
-
-// ownMachine tells whether this is a virtual machine with systemd, to be thrown away, which
-// `make test-kube-vm` starts.
-func ownMachine() bool {
-	_, err := os.Stat("/run/systemd/system")
-	return err == nil && os.Getenv("BERTH_TEST_THROWAWAY") != ""
 }
 
 func inSandbox(m *testing.M) func() int {
@@ -88,18 +86,13 @@ func setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if ownMachine() {
-		if err := setUpNode(); err != nil {
+	o := cluster.Options{Bin: bin, Dir: clusterDir, Images: []string{archive}, Machine: nodeMachine}
+	if nodeMachine != nil {
+		if o.NodeFiles, err = nodeFiles(); err != nil {
 			return err
 		}
 	}
-	if node, err = cluster.Start(ctx, cluster.Options{Bin: bin, Dir: "/tmp/kube", Systemd: ownMachine()}); err != nil {
-		return err
-	}
-	if err := node.LoadBasics(ctx); err != nil {
-		return err
-	}
-	if err := node.Load(ctx, archive); err != nil {
+	if node, err = cluster.Start(ctx, o); err != nil {
 		return err
 	}
 	return startRegistry(ctx, bin)
@@ -133,7 +126,7 @@ func buildImage() (string, error) {
 // startRegistry starts the private registry, with an image in it.
 func startRegistry(ctx context.Context, bin string) (err error) {
 	companyStore, err = registry.Start(ctx, registry.Options{
-		Dir: "/tmp", Port: 443, From: []netip.Prefix{netip.MustParsePrefix(cluster.PodRange)},
+		Dir: "/tmp", Port: 443, From: []netip.Prefix{netip.MustParsePrefix(cluster.PodRange), netip.MustParsePrefix(cluster.MachineRange)},
 	})
 	if err != nil {
 		return err
@@ -153,8 +146,5 @@ func startRegistry(ctx context.Context, bin string) (err error) {
 			return err
 		}
 	}
-	if err := os.MkdirAll("/tmp/kube-images", 0o755); err != nil {
-		return err
-	}
-	return image.SaveTar("/tmp/kube-images/busy.tar", cluster.BusyImage, img)
+	return nil
 }

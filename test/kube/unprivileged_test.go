@@ -76,7 +76,8 @@ func (c container) runc(args ...string) string {
 	}
 	if err := cmd.Run(); err != nil {
 		text, _ := os.ReadFile(c.dir + "/log")
-		c.t.Fatalf("runc %v: %v\n%s", args, err, text)
+		state, _ := exec.Command(program, "--root", c.dir+"/state", "state", "engine").Output()
+		c.t.Fatalf("runc %v: %v\n%s\n%s", args, err, text, state)
 	}
 	return strings.TrimSpace(out.String())
 }

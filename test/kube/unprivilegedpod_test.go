@@ -1,40 +1,13 @@
 package kube
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 )
 
-// setUpNode makes this machine into a node for pods of the level unprivileged, as an
-// administrator would: with what `berth kube node-setup` writes.
-func setUpNode() error {
-	out, err := exec.Command(berthProgram, "kube", "node-setup", "--output", "/").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("berth kube node-setup: %w\n%s", err, out)
-	}
-	list, err := os.ReadFile("/etc/modules-load.d/berth.conf")
-	if err != nil {
-		return err
-	}
-	var failed []error
-	for line := range bytes.Lines(list) {
-		if name := strings.TrimSpace(string(line)); name != "" && name[0] != '#' {
-			if out, err := exec.Command("modprobe", name).CombinedOutput(); err != nil {
-				failed = append(failed, fmt.Errorf("modprobe %s: %w: %s", name, err, out))
-			}
-		}
-	}
-	return errors.Join(failed...)
-}
-
 // A pod without privileges, in a user namespace of its own, has a whole engine.
 func TestUnprivilegedPod(t *testing.T) {
-	if !ownMachine() {
+	if nodeMachine == nil {
 		t.Skip("needs a node with systemd and cgroup v2: make test-kube-vm")
 	}
 	ns := node.Namespace(t)

@@ -34,7 +34,6 @@ var suites = []suite{
 	{"test", "vm/systemd"},
 	{"test", "integration"},
 	{"test", "dind"},
-	{"test", "kube"}, // when the cluster's programs are there: make test-kube-vm
 }
 
 const module = "github.com/berth-dev/berth"
@@ -49,9 +48,6 @@ var testFunction = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Example)\w*)\(`)
 // has tells whether the package has tests that RUN selects: to find that out by starting
 // them is dear, as some prepare a lot before the first.
 func (u suite) has(s settings) (bool, error) {
-	if u.dir == "kube" && len(clusterPrograms(s)) == 0 {
-		return false, nil
-	}
 	top, _, _ := strings.Cut(s.Run, "/")
 	selects, err := regexp.Compile(top)
 	if err != nil {
@@ -136,12 +132,7 @@ func makeContainerImage(ctx context.Context, s settings, program, out string, te
 	if !slices.ContainsFunc(tests, func(t job.Test) bool { return filepath.Base(t.Dir) == "dind" }) {
 		return nil
 	}
-	return buildImage(ctx, s, program, out)
-}
-
-// buildImage has berth make its container image.
-func buildImage(ctx context.Context, s settings, program, out string, more ...string) error {
-	cmd := exec.CommandContext(ctx, program, append([]string{"image", "build", "-o", out}, more...)...)
+	cmd := exec.CommandContext(ctx, program, "image", "build", "-o", out)
 	cmd.Env = append(os.Environ(), "BERTH_STATE_DIR="+filepath.Join(s.Cache, "state"), "BERTH_RUN_DIR="+filepath.Join(s.Cache, "run"))
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("berth image build: %w\n%s", err, text)
@@ -198,11 +189,6 @@ func compile(ctx context.Context, s settings, tree string) ([]job.Test, error) {
 		}
 		if err := os.MkdirAll(filepath.Join(tree, u.path()), 0o755); err != nil {
 			return nil, err
-		}
-		if u.dir == "kube" {
-			if err := addCluster(ctx, s, tree); err != nil {
-				return nil, err
-			}
 		}
 		args := []string{"-test.v=test2json", "-test.paniconexit0", "-test.timeout=0"}
 		if s.Run != "" {

@@ -60,7 +60,7 @@ func makeCertificates(dir string) error {
 		leaf.DNSNames, leaf.KeyUsage = u.names, x509.KeyUsageDigitalSignature
 		leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
 		if len(u.names) > 0 {
-			leaf.IPAddresses = []net.IP{net.ParseIP(Address), net.IPv4(127, 0, 0, 1), net.ParseIP(apiService)}
+			leaf.IPAddresses = []net.IP{net.ParseIP(Address), net.IPv4(127, 0, 0, 1), net.ParseIP(apiService), net.ParseIP(machineAddress)}
 		}
 		if err := sign(dir, u.name, leaf, ca, key, caKey); err != nil {
 			return err

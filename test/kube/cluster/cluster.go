@@ -4,8 +4,9 @@
 //
 // It runs in the namespaces that test/sandbox makes, so everything that a node changes (mounts,
 // /var/lib, /run, firewall, forwarding, control groups) is the sandbox's and goes with it;
-// settings of the whole machine are covered by files. Nothing is downloaded: images come from
-// [Cluster.Load].
+// settings of the whole machine are covered by files. With a [Machine], containerd and the kubelet
+// run in that and the rest in the sandbox. Nothing is downloaded: images are in [Options], or come
+// from [Cluster.Load].
 //
 // A test is written on a [Namespace], which the end of the test removes with all that ran in it:
 //
@@ -39,9 +40,9 @@ import (
 )
 
 const (
-	Address    = sandbox.HostAddress // of the node, and of the API (port 6443)
+	Address    = sandbox.HostAddress // of the API (port 6443), and of the node unless that is a machine
 	NodeName   = "node1"
-	Domain     = "berth.test"    // every name below it is the node's address
+	Domain     = "berth.test"    // every name below it is Address
 	PodRange   = "10.244.0.0/24" // the pods' addresses
 	services   = "10.96.0.0/16"  // the Services'
 	apiService = "10.96.0.1"     // of the API, the first of them
@@ -56,25 +57,30 @@ var startLimit = deadline.Scaled(3 * time.Minute)
 type Options struct {
 	Bin string // directory of the programs
 	Dir string // empty directory for settings, keys and logs
-	// Systemd leaves the control groups of pods to systemd, which has to run here: a machine that is
-	// thrown away afterwards takes the sandbox's place. What `berth kube node-setup` writes to
-	// /etc/containerd/conf.d and /etc/kubernetes/kubelet.conf.d holds.
-	Systemd bool
+	// Images are archives that the node has from the start, beside BusyImage.
+	Images []string
+	// Machine, unless nil, is the node. The settings below /etc/containerd/conf.d and
+	// /etc/kubernetes/kubelet.conf.d hold there; NodeFiles is a directory whose files go to its root
+	// directory first.
+	Machine   *Machine
+	NodeFiles string
 }
 
 // Cluster is a running cluster. End it with Stop.
 type Cluster struct {
-	bin     string // programs
-	dir     string // settings, keys, logs
-	systemd bool
-	daemons []*daemon
+	bin       string // programs
+	dir       string // settings, keys, logs
+	images    []string
+	machine   *Machine
+	nodeFiles string
+	daemons   []*daemon
 }
 
 // Start starts a cluster in the calling sandbox and returns when its node is ready.
 //
 // Errors name the daemon that ended, with the end of its log; nothing runs any more then.
 func Start(ctx context.Context, o Options) (c *Cluster, err error) {
-	if !sandbox.Active() && !o.Systemd {
+	if !sandbox.Active() {
 		return nil, errors.New("a test cluster runs in a sandbox only: call sandbox.Run first")
 	}
 	if _, err := os.Stat(filepath.Join(o.Bin, "kubelet")); err != nil {
@@ -82,25 +88,41 @@ func Start(ctx context.Context, o Options) (c *Cluster, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	c = &Cluster{bin: o.Bin, dir: o.Dir, systemd: o.Systemd}
+	c = &Cluster{bin: o.Bin, dir: o.Dir, images: o.Images, machine: o.Machine, nodeFiles: o.NodeFiles}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("start the test cluster: %w\n%s", err, c.dead())
 			c.Stop()
 		}
 	}()
-	for _, step := range []func() error{
-		func() error { return os.MkdirAll(filepath.Join(o.Dir, "log"), 0o755) },
-		func() error { return makeCertificates(filepath.Join(o.Dir, "pki")) },
-		c.writeSettings,
+	here := []func() error{
 		c.prepareHost,
 		c.startAPI,
 		func() error { return c.startRuntime(ctx) },
 		func() error { return c.awaitAPI(ctx) },
 		c.startControllers,
 		c.startNode,
-		func() error { return c.AwaitReady(ctx) },
-	} {
+		func() error { return c.loadImages(ctx) },
+	}
+	apart := []func() error{
+		linkMachine,
+		c.startAPI,
+		func() error { return c.startMachine(ctx) },
+		func() error { return c.awaitAPI(ctx) },
+		c.startControllers,
+	}
+	steps := []func() error{
+		func() error { return os.MkdirAll(filepath.Join(o.Dir, "log"), 0o755) },
+		func() error { return makeCertificates(filepath.Join(o.Dir, "pki")) },
+		c.writeSettings,
+		c.makeImages,
+	}
+	if c.machine == nil {
+		steps = append(steps, here...)
+	} else {
+		steps = append(steps, apart...)
+	}
+	for _, step := range append(steps, func() error { return c.AwaitReady(ctx) }) {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -162,13 +184,9 @@ func (c *Cluster) startControllers() error {
 }
 
 func (c *Cluster) startNode() error {
-	kubelet := []string{"--config=" + filepath.Join(c.dir, "kubelet.yaml"), "--kubeconfig=" + c.pki("kubelet.kubeconfig"),
-		"--hostname-override=" + NodeName, "--node-ip=" + Address, "--v=2"}
-	if c.systemd {
-		kubelet = append(kubelet, "--config-dir=/etc/kubernetes/kubelet.conf.d")
-	}
 	return errors.Join(
-		c.start("kubelet", "kubelet", kubelet...),
+		c.start("kubelet", "kubelet", "--config="+filepath.Join(c.dir, "kubelet.yaml"), "--kubeconfig="+c.pki("kubelet.kubeconfig"),
+			"--hostname-override="+NodeName, "--node-ip="+Address, "--v=2"),
 		c.start("proxy", "kube-proxy", "--config="+filepath.Join(c.dir, "kubeproxy.yaml"), "--hostname-override="+NodeName),
 	)
 }
@@ -200,8 +218,19 @@ func (c *Cluster) awaitAPI(ctx context.Context) error {
 	return fmt.Errorf("the API did not become ready: %w", context.Cause(ctx))
 }
 
-// AwaitReady returns when the node is ready for pods.
+// AwaitReady returns when the node is ready for pods, or a daemon has ended.
 func (c *Cluster) AwaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, d := range c.daemons {
+		go func() {
+			select {
+			case <-d.done:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+	}
 	for _, what := range [][]string{
 		{"wait", "--for=create", "node/" + NodeName}, {"wait", "--for=condition=Ready", "node/" + NodeName},
 	} {

@@ -21,12 +21,16 @@ func (c *Cluster) log(name string) string { return filepath.Join(c.dir, "log", n
 
 // start starts a program of the cluster's under name; what it writes goes to its log.
 func (c *Cluster) start(name, program string, args ...string) error {
+	return c.run(name, exec.Command(filepath.Join(c.bin, program), args...))
+}
+
+func (c *Cluster) run(name string, cmd *exec.Cmd) error {
 	log, err := os.OpenFile(c.log(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	d := &daemon{name: name, cmd: exec.Command(filepath.Join(c.bin, program), args...), done: make(chan struct{})}
+	d := &daemon{name: name, cmd: cmd, done: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr, d.cmd.Dir = log, log, "/"
 	d.cmd.Env = append(os.Environ(), "PATH="+c.bin+":"+os.Getenv("PATH"))
 	if err := d.cmd.Start(); err != nil {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,9 +26,6 @@ func MachineSettings() []string { return slices.Sorted(maps.Keys(machineSettings
 // prepareHost makes the sandbox into what a node expects: mounts that are shared with
 // pods, logs of its own, forwarding, and on cgroup v2 a root group without processes.
 func (c *Cluster) prepareHost() error {
-	if c.systemd {
-		return c.prepareMachine()
-	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("share the mounts: %w", err)
 	}
@@ -50,23 +46,6 @@ func (c *Cluster) prepareHost() error {
 		return err
 	}
 	return emptyRootGroup("/sys/fs/cgroup")
-}
-
-// prepareMachine makes a machine of its own into a node: it gets the node's address, which in
-// a sandbox is there, and forwards.
-func (c *Cluster) prepareMachine() error {
-	loopback, err := netlink.LinkByName("lo")
-	if err != nil {
-		return err
-	}
-	address, err := netlink.ParseAddr(Address + "/32")
-	if err != nil {
-		return err
-	}
-	if err := netlink.AddrReplace(loopback, address); err != nil {
-		return fmt.Errorf("the node's address: %w", err)
-	}
-	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
 }
 
 // emptyRootGroup moves all processes of a cgroup v2 root into a group below it, because a

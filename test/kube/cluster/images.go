@@ -14,25 +14,34 @@ const (
 	pauseImage = "localhost/pause:1"
 )
 
-// LoadBasics gives the node the images that every test needs: BusyImage, and that of the
-// pods' first containers.
-func (c *Cluster) LoadBasics(ctx context.Context) error {
+// makeImages makes those that every test needs: BusyImage, and that of the pods' first
+// containers.
+func (c *Cluster) makeImages() error {
 	busybox := filepath.Join(c.bin, "busybox")
-	for ref, o := range map[string]image.Options{
-		BusyImage:  {Busybox: busybox},
-		pauseImage: {Busybox: busybox, Cmd: []string{"sleep", "2000000000"}},
+	dir := filepath.Join(c.dir, "images")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, o := range map[string]image.Options{
+		"busy":  {Busybox: busybox},
+		"pause": {Busybox: busybox, Cmd: []string{"sleep", "2000000000"}},
 	} {
 		img, err := image.Build(o)
 		if err != nil {
 			return err
 		}
-		archive := filepath.Join(c.dir, "image.tar")
-		if err := image.SaveTar(archive, ref, img); err != nil {
+		archive := filepath.Join(dir, name+".tar")
+		if err := image.SaveTar(archive, "localhost/"+name+":1", img); err != nil {
 			return err
 		}
-		err = c.Load(ctx, archive)
-		os.Remove(archive)
-		if err != nil {
+		c.images = append(c.images, archive)
+	}
+	return nil
+}
+
+func (c *Cluster) loadImages(ctx context.Context) error {
+	for _, archive := range c.images {
+		if err := c.Load(ctx, archive); err != nil {
 			return err
 		}
 	}

@@ -96,6 +96,18 @@ func (m Machine) qemu(ctx context.Context, more ...string) *exec.Cmd {
 // from the pipe, to its end when the machine's. The machine ends when ctx is cancelled, or
 // when the calling thread does: lock it.
 func (m Machine) Start(ctx context.Context) (*exec.Cmd, io.ReadCloser, error) {
+	cmd := m.Command(ctx)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	cmd.Stderr = os.Stderr
+	return cmd, out, cmd.Start()
+}
+
+// Command prepares the machine: its standard output is what the guest writes to the virtio
+// port [job.Port]. more are further arguments of QEMU's.
+func (m Machine) Command(ctx context.Context, more ...string) *exec.Cmd {
 	m.Words = append([]string{"berth.fs=" + m.FS, "berth.init=" + m.Init}, m.Words...)
 	if m.Init == "systemd" {
 		m.Words = append(m.Words, "systemd.unified_cgroup_hierarchy="+zeroOne(m.Cgroup == "v2"), "systemd.legacy_systemd_cgroup_controller="+zeroOne(m.Cgroup == "v1"))
@@ -103,13 +115,7 @@ func (m Machine) Start(ctx context.Context) (*exec.Cmd, io.ReadCloser, error) {
 	args := append(disks(m.Root, m.Kernel.modules, m.Work, m.Data),
 		"-device", "virtio-serial-pci", "-chardev", "file,id=report,path=/dev/stdout", "-device", "virtserialport,chardev=report,name="+job.Port,
 		"-serial", "file:"+m.Console)
-	cmd := m.qemu(ctx, args...)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	cmd.Stderr = os.Stderr
-	return cmd, out, cmd.Start()
+	return m.qemu(ctx, append(args, more...)...)
 }
 
 // disks are in the order in which the boot script expects them. Only the last is kept

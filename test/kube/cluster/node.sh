@@ -1,0 +1,30 @@
+# Makes a machine into a node. Its work disk has settings (node), programs (bin), images, and
+# what goes to the root directory first (root): an administrator's settings for
+# /etc/containerd/conf.d and /etc/kubernetes/kubelet.conf.d among it.
+set -eux
+here=$(dirname "$0")
+modprobe virtio_net
+ip address add "$ADDRESS/24" dev eth0
+ip link set eth0 up
+ip route add default via "$GATEWAY"
+echo 1 > /proc/sys/net/ipv4/ip_forward
+cp -r "$here"/root/. /
+for list in /etc/modules-load.d/*.conf; do
+	[ -f "$list" ] && modprobe -a $(grep -v '^#' "$list")
+done
+modprobe -a overlay bridge br_netfilter
+
+service() {
+	name=$1
+	shift
+	systemd-run --unit="$name" --setenv=PATH="$PATH" -p Delegate=yes -p KillMode=process -p OOMScoreAdjust=-999 \
+		-p "StandardOutput=append:/var/log/$name.log" -p "StandardError=append:/var/log/$name.log" "$@"
+}
+service containerd "$here/bin/containerd" --config "$here/node/containerd.toml"
+until [ -S /run/containerd/containerd.sock ] && ctr version; do sleep 0.2; done
+for image in "$here"/images/*.tar; do
+	ctr -n k8s.io images import --snapshotter overlayfs "$image"
+done
+service kubelet "$here/bin/kubelet" --config="$here/node/kubelet.yaml" --config-dir=/etc/kubernetes/kubelet.conf.d \
+	--kubeconfig="$here/node/pki/kubelet.kubeconfig" --hostname-override="$NODE" --node-ip="$ADDRESS" --v=2
+exec tail -n +1 -F /var/log/containerd.log /var/log/kubelet.log
