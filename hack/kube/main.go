@@ -29,7 +29,7 @@ const (
 	pinsDir  = "test/kube/pins"
 )
 
-// part is what is built at once: its programs go to .cache/kube/bin.
+// part is what is built at once: its programs, or other files, go to .cache/kube/bin.
 type part struct {
 	name     string
 	programs []string
@@ -59,7 +59,7 @@ func run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return debian.update(ctx) })
 	group.Go(func() error {
-		for _, p := range append(goParts(), runc) {
+		for _, p := range append(goParts(), runc, tekton) {
 			if err := p.update(ctx); err != nil {
 				return err
 			}

@@ -127,7 +127,9 @@ type container struct {
 	ReadinessProbe  *probe     `yaml:"readinessProbe,omitempty"`
 	LivenessProbe   *probe     `yaml:"livenessProbe,omitempty"`
 	Resources       *resources `yaml:"resources,omitempty"`
-	VolumeMounts    []mount    `yaml:"volumeMounts,omitempty"`
+	// ComputeResources are the Resources of a container in a Task.
+	ComputeResources *resources `yaml:"computeResources,omitempty"`
+	VolumeMounts     []mount    `yaml:"volumeMounts,omitempty"`
 	// TerminationMessagePolicy has a failure's reason shown by `kubectl describe pod`.
 	TerminationMessagePolicy string `yaml:"terminationMessagePolicy,omitempty"`
 }

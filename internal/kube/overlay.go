@@ -133,7 +133,9 @@ func (o *Options) tekton() ([]byte, error) {
 	engine, step := p.InitContainers[0], p.Containers[0]
 	engine.RestartPolicy, engine.LivenessProbe, engine.StartupProbe = "", nil, nil
 	engine.ReadinessProbe = health(1, 60, 60)
-	step.WorkingDir = o.Workspace
+	engine.Resources, engine.ComputeResources = nil, engine.Resources
+	step.Resources, step.ComputeResources = nil, step.Resources
+	step.WorkingDir, step.TerminationMessagePolicy = o.Workspace, "" // which a step has not
 	if step.Command == nil {
 		step.Command = []string{"docker", "version"}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/berth-dev/berth/test/deadline"
+	"github.com/berth-dev/berth/test/kube/cluster"
 )
 
 // The API takes every manifest that berth writes, with no field that it does not know.
@@ -39,6 +40,26 @@ func TestTheAPITakesEveryManifest(t *testing.T) {
 	dryRun(t, ns.Name, "mirror on each node", "mirror", "--daemonset", "--size", "5Gi")
 	dryRun(t, "", "RuntimeClass", "node-setup", "runtimeclass")
 	dryRun(t, ns.Name, "overlay jenkins", "overlay", "jenkins", "--client-image", "docker:cli")
+}
+
+// Tekton's own definition of a Task, with its schema, takes the one that berth writes.
+func TestTheAPITakesATektonTask(t *testing.T) {
+	const crd = "customresourcedefinition/tasks.tekton.dev"
+	kubectl := func(args ...string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(context.Background(), deadline.Scaled(cluster.Patience))
+		defer cancel()
+		if _, err := node.Kubectl(ctx, "", args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kubectl("create", "-f", programs+"/tekton-task.yaml")
+	defer kubectl("delete", crd)
+	kubectl("wait", "--for=condition=Established", crd)
+	ns := node.Namespace(t)
+	dryRun(t, ns.Name, "plain", "overlay", "tekton")
+	dryRun(t, ns.Name, "everything", "overlay", "tekton", "--level", "unprivileged", "--memory", "1Gi", "--client-memory", "64Mi", "--env", "A=b",
+		"--registry-ca", companyStore.Host+"="+companyStore.CAFile, "--docker-config-secret", "login", "--data", "ephemeral", "--data-size", "1Gi")
 }
 
 // dryRun has the API check what `berth kube` writes for args, without keeping it.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pelletier/go-toml/v2"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/berth-dev/berth/test/kube/cluster"
@@ -69,14 +70,31 @@ func arcPod(t *testing.T, text string) any {
 
 // gitlabPod applies the patch to a pod as the runner makes it.
 func gitlabPod(t *testing.T, text string) any {
-	config := parsed(t, text)["runners"].(map[string]any)["config"].(string)
-	_, patch, found := strings.Cut(config, "patch = '''\n")
-	patch, _, closed := strings.Cut(patch, "'''")
-	if !found || !closed {
-		t.Fatalf("no patch in\n%s", config)
+	var config struct {
+		Runners []struct {
+			Environment  []string
+			FeatureFlags map[string]bool `toml:"feature_flags"`
+			Kubernetes   struct {
+				Image   string
+				Volumes struct {
+					EmptyDir []struct {
+						Name      string
+						MountPath string `toml:"mount_path"`
+					} `toml:"empty_dir"`
+				}
+				PodSpec []struct {
+					Name, Patch string
+					PatchType   string `toml:"patch_type"`
+				} `toml:"pod_spec"`
+			}
+		}
+	}
+	in := toml.NewDecoder(strings.NewReader(parsed(t, text)["runners"].(map[string]any)["config"].(string))).DisallowUnknownFields()
+	if err := in.Decode(&config); err != nil {
+		t.Fatalf("config.toml: %v", err)
 	}
 	// The runner's patches are of the pod's specification.
-	patch = "spec:\n  " + strings.ReplaceAll(patch, "\n", "\n  ")
+	patch := "spec:\n  " + strings.ReplaceAll(config.Runners[0].Kubernetes.PodSpec[0].Patch, "\n", "\n  ")
 	dir := t.TempDir()
 	base := `
 apiVersion: v1
