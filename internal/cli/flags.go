@@ -177,11 +177,8 @@ func (a *app) request(cmd *cobra.Command, f *engineFlags) (request, error) {
 // explain adds to an engine's error what only the command line knows.
 func explain(cmd *cobra.Command, err error) error {
 	var spec *engine.SpecError
-	switch {
-	case errors.As(err, &spec):
+	if errors.As(err, &spec) {
 		return usage(cmd, "%w", err)
-	case errors.Is(err, engine.ErrNameTaken):
-		return fmt.Errorf("%w; choose another name, or remove that engine with `berth rm`", err)
 	}
 	return err
 }

@@ -2,10 +2,7 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"os"
-	"os/exec"
-	"path/filepath"
 
 	"github.com/berth-dev/berth/internal/cgroup"
 )
@@ -30,38 +27,4 @@ func (m *Manager) Stats(ctx context.Context, ref string) (cgroup.Stats, error) {
 		return cgroup.Stats{}, err
 	}
 	return g.Stats()
-}
-
-// Shell runs argv inside the namespaces of a running engine with this process's standard
-// streams, on a new terminal if tty is set, and returns its exit status.
-func (m *Manager) Shell(ctx context.Context, ref string, argv []string, tty bool) (int, error) {
-	info, err := m.running(ctx, ref)
-	if err != nil {
-		return 0, err
-	}
-	r := m.runtime(&info)
-	args := []string{"--root", r.Root, "exec"}
-	if tty {
-		args = append(args, "--tty")
-	}
-	for _, e := range shellEnv() {
-		args = append(args, "--env", e)
-	}
-	cmd := exec.CommandContext(ctx, r.Command, append(append(args, info.ID), argv...)...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	err = cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.Exited() {
-		return exit.ExitCode(), nil
-	}
-	return 0, err
-}
-
-// shellEnv is what a shell inside an engine needs to know; TERM is the caller's.
-func shellEnv() []string {
-	env := []string{"DOCKER_HOST=" + innerSocket, "TMPDIR=/run/tmp"}
-	if term := os.Getenv("TERM"); term != "" {
-		env = append(env, "TERM="+filepath.Base(term))
-	}
-	return env
 }

@@ -33,6 +33,11 @@ func TestLifeOfAnEngine(t *testing.T) {
 		t.Errorf("exec: %s", r)
 	}
 	want(t, "shell", must(t, "shell", "life", "--", "cat", "/proc/1/comm"), "berth-init")
+	for program, status := range map[string]int{"false": 1, "nothing": 127, "/etc": 126, "/etc/passwd": 126} {
+		if r := berth(t, "shell", "life", "--", program); r.code != status {
+			t.Errorf("shell %s: %s, want status %d", program, r, status)
+		}
+	}
 	want(t, "env", must(t, "env", "life"), "DOCKER_HOST='"+e.DockerHost+"'")
 	want(t, "logs", must(t, "logs", "life"), "level=warning")
 	want(t, "stats", must(t, "stats", "--json", "life"), `"memory`)
