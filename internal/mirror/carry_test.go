@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -160,9 +161,43 @@ func TestImportMistakes(t *testing.T) {
 	}
 	s := openStore(t)
 	defer s.Close()
+	// An archive of a few blocks that says it holds a blob of 8 EiB of zeros.
+	if _, err := s.Import(t.Context(), bytes.NewReader(sparseArchive(t)), ImportOptions{}); err == nil || !strings.Contains(err.Error(), "sparse") {
+		t.Errorf("a sparse file: %v", err)
+	}
 	if images, err := s.Import(t.Context(), bytes.NewReader(archive), ImportOptions{As: "other.test/x:2"}); err != nil || images[0].Image != "other.test/x:2" {
 		t.Errorf("by another name: %+v %v", images, err)
 	}
+}
+
+// sparseArchive has one blob, all of which is a hole (the PAX format 1.0 of GNU tar).
+func sparseArchive(t *testing.T) []byte {
+	t.Helper()
+	entry := func(flag, name, body string) string {
+		b := make([]byte, 512)
+		copy(b, name)
+		copy(b[100:], "0000644\x00")
+		copy(b[124:], fmt.Sprintf("%011o\x00", len(body)))
+		b[156] = flag[0]
+		copy(b[257:], "ustar\x0000")
+		copy(b[148:], "        ")
+		sum := 0
+		for _, c := range b {
+			sum += int(c)
+		}
+		copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
+		return string(b) + body + strings.Repeat("\x00", (512-len(body)%512)%512)
+	}
+	records := ""
+	for _, r := range [][2]string{
+		{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.name", blobPath(digest.FromString("x"))}, {"GNU.sparse.realsize", "9223372036854775807"},
+	} {
+		record := " " + r[0] + "=" + r[1] + "\n"
+		n := len(record) + 2
+		records += fmt.Sprint(n) + record
+	}
+	data := "1\n9223372036854775807\n0\n"
+	return []byte(entry("x", "pax", records) + entry("0", "data", data+strings.Repeat("\x00", 512-len(data))))
 }
 
 func rewritten(t *testing.T, archive []byte, change func(string, []byte) (string, []byte)) []byte {
