@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/berth-dev/berth/internal/certsd"
+	"github.com/berth-dev/berth/internal/engine"
 )
 
 // plan is what the arguments and variables ask for.
@@ -19,8 +22,6 @@ type plan struct {
 	dataRoot   string
 	configFile string
 	isolation  Isolation
-	mirror     string        // URL of a mirror for all registries
-	ca         string        // file with authorities to trust besides the usual ones
 	pids       int64         // most processes in the engine; 0 for no limit
 	patience   time.Duration // for containers to end in, when the engine is told to
 	wantTLS    *bool         // --tls or --tlsverify given
@@ -30,6 +31,9 @@ type plan struct {
 	keyFile    string
 	tls        *tlsFiles       // set later
 	config     json.RawMessage // the user's daemon.json, without what is read here; set later
+	trustFlags
+	spec  engine.Spec // what the engine is to be; set later
+	certs certsd.Tree // set later, for an engine in the container's own namespaces
 
 	args   []string // for dockerd
 	given  map[string]bool
@@ -41,7 +45,7 @@ var taken = map[string]bool{
 	"host": true, "group": true, "data-root": true, "config-file": true,
 	"tls": false, "tlsverify": false, "tlscacert": true, "tlscert": true, "tlskey": true,
 	"pidfile": true, "exec-root": true, "containerd": true,
-	"isolation": true, "mirror": true, "ca": true, "pids": true, "stop-timeout": true, // berth's own
+	"isolation": true, "mirror": true, "ca": true, "registry-ca": true, "share-ca": false, "pids": true, "stop-timeout": true, // berth's own
 }
 
 // short names of flags (dockerd --help).
@@ -58,7 +62,7 @@ var settings = map[string]string{
 func parse(args []string, env map[string]string) (*plan, error) {
 	p := &plan{given: map[string]bool{}, dataRoot: "/var/lib/docker", configFile: "/etc/docker/daemon.json", group: "docker", patience: patience}
 	p.isolation = Isolation(env["BERTH_ISOLATION"])
-	p.mirror, p.ca = env["BERTH_MIRROR"], env["BERTH_CA"]
+	p.trustFlags = trustFromEnv(env)
 	switch {
 	case len(args) > 0 && args[0] == "dockerd":
 		p.byHand, args = true, args[1:]
@@ -125,7 +129,11 @@ func (p *plan) set(name, value string) error {
 	case "mirror":
 		p.mirror = value
 	case "ca":
-		p.ca = value
+		p.cas = append(p.cas, value)
+	case "registry-ca":
+		p.registryCAs = append(p.registryCAs, value)
+	case "share-ca":
+		p.shareCA = isOn(value)
 	case "pids":
 		n, err := strconv.ParseInt(value, 10, 64)
 		if err != nil || n < 0 {
@@ -139,7 +147,7 @@ func (p *plan) set(name, value string) error {
 		}
 		p.patience = time.Duration(n) * time.Second
 	case "tls", "tlsverify":
-		on := value == "" || value == "true" || value == "1"
+		on := isOn(value)
 		p.wantTLS = &on
 		p.verify = p.verify || name == "tlsverify" && on
 	case "tlscacert":
@@ -154,6 +162,9 @@ func (p *plan) set(name, value string) error {
 	}
 	return nil
 }
+
+// isOn is what a flag without a value, or with one, says.
+func isOn(value string) bool { return value == "" || value == "true" || value == "1" }
 
 // defaultHosts adds the addresses at which clients of docker:dind look for an engine.
 func (p *plan) defaultHosts(env map[string]string) {

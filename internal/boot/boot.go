@@ -20,6 +20,9 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/internal/config"
+	"github.com/berth-dev/berth/internal/engine"
 )
 
 // Config is what the entry point is given.
@@ -80,7 +83,7 @@ func serve(ctx context.Context, c Config, p *plan, env map[string]string) (int, 
 		return 125, err
 	}
 	defer health.close()
-	if p.config, err = p.readConfig(); err != nil {
+	if err := p.settle(); err != nil {
 		return 2, err
 	}
 	if p.tls, err = p.findTLS(env); err != nil {
@@ -112,6 +115,26 @@ func serve(ctx context.Context, c Config, p *plan, env map[string]string) (int, 
 		c.ready()
 	}
 	return e.wait(ctx)
+}
+
+// settle reads the files that say what the engine is to be.
+func (p *plan) settle() (err error) {
+	if p.config, err = p.readConfig(); err != nil {
+		return err
+	}
+	file, err := config.Load()
+	if err != nil {
+		return err
+	}
+	p.takeDefaults(file)
+	if err := p.mergeRegistries(file.Trust); err != nil {
+		return err
+	}
+	p.spec = engine.Spec{
+		Name: "docker", DaemonConfig: p.config, Limits: engine.Limits{PIDs: p.pids},
+		Network: engine.Network{Hosts: hostsEntries("/etc/hosts")},
+	}
+	return p.trust(&p.spec)
 }
 
 // started is an engine that has been started.

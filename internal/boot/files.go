@@ -13,7 +13,6 @@ import (
 
 	"github.com/berth-dev/berth/internal/engine"
 	"github.com/berth-dev/berth/internal/pid1"
-	"github.com/berth-dev/berth/internal/trust"
 )
 
 // maxFile bounds a file of the container's /etc that the engine is given, in bytes.
@@ -63,19 +62,19 @@ func tree(dir string, leave func(string) bool) ([]pid1.File, error) {
 // dockerFiles is the container's /etc/docker: certs.d, seccomp profiles and the like, but
 // for daemon.json, which is merged with the engine's own.
 func (p *plan) dockerFiles() ([]pid1.File, error) {
-	files, err := tree("/etc/docker", func(path string) bool { return path == p.configFile || path == "/etc/docker/daemon.json" })
-	return append(files, p.hubMirrorFiles(files)...), err
+	return tree("/etc/docker", func(path string) bool { return path == p.configFile || path == "/etc/docker/daemon.json" })
 }
 
-const certsDir = "/etc/ssl/certs"
+// systemCerts is where programs look for the authorities to trust.
+const systemCerts = "/etc/ssl/certs"
 
 // authorities are the container's trusted authorities, if they are not just the image's.
 func (p *plan) authorities() ([]pid1.File, error) {
-	files, err := tree(certsDir, func(string) bool { return false })
+	files, err := tree(systemCerts, func(string) bool { return false })
 	if err != nil {
 		return nil, err
 	}
-	const bundle = certsDir + "/ca-certificates.crt"
+	const bundle = systemCerts + "/ca-certificates.crt"
 	changed := len(files) != 1
 	original, err := os.ReadFile("/usr/share/berth" + bundle)
 	if err != nil {
@@ -86,11 +85,7 @@ func (p *plan) authorities() ([]pid1.File, error) {
 			continue
 		}
 		changed = changed || files[i].Data != string(original)
-		if p.ca != "" {
-			more, err := trust.Read(p.ca) // certificates alone: the file may hold a key as well
-			if err != nil {
-				return nil, fmt.Errorf("--ca: %w", err)
-			}
+		if more := p.spec.Trust.CAs; more != "" {
 			files[i].Data += "\n" + more
 			changed = true
 		}
@@ -99,18 +94,6 @@ func (p *plan) authorities() ([]pid1.File, error) {
 		return nil, nil
 	}
 	return files, nil
-}
-
-// mirrorFiles has every registry asked by way of the mirror first (containerd's hosts.toml).
-func (p *plan) mirrorFiles() ([]pid1.File, error) {
-	if p.mirror == "" {
-		return nil, nil
-	}
-	if !strings.HasPrefix(p.mirror, "http://") && !strings.HasPrefix(p.mirror, "https://") || strings.ContainsAny(p.mirror, "\"\n\\") {
-		return nil, fmt.Errorf("--mirror %s: not the URL of a mirror", p.mirror)
-	}
-	text := fmt.Sprintf("[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n", p.mirror)
-	return []pid1.File{{Path: "/etc/docker/certs.d/_default/hosts.toml", Mode: 0o644, Data: text}}, nil
 }
 
 // berthKeys of a daemon.json are where the engine works, which is not its business.

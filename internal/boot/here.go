@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/internal/cgroup"
+	"github.com/berth-dev/berth/internal/distrust"
 	"github.com/berth-dev/berth/internal/network/host"
 	"github.com/berth-dev/berth/internal/pid1"
 )
@@ -56,12 +58,18 @@ func (s *starter) startHere(ctx context.Context) (started, error) {
 	h.cmd = exec.Command(initProgram, append([]string{"daemon", dockerd}, args...)...)
 	h.cmd.Env = append(env, "NOTIFY_SOCKET="+notify, fmt.Sprintf("LISTEN_FDS=%d", len(s.listeners.files)))
 	h.cmd.ExtraFiles = s.listeners.files
-	h.cmd.Stdout, h.cmd.Stderr = s.Out, s.Out
+	h.cmd.Stdout, h.cmd.Stderr = s.Out, s.watch().Tee(s.Out)
+	h.cmd.WaitDelay = lastWords
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := h.cmd.Start(); err != nil {
 		return nil, err
 	}
-	go func() { h.err = h.cmd.Wait(); close(h.exited) }()
+	go func() {
+		if h.err = h.cmd.Wait(); errors.Is(h.err, exec.ErrWaitDelay) { // something of dockerd's holds its log open
+			h.err = nil
+		}
+		close(h.exited)
+	}()
 	select {
 	case <-ready:
 		return h, nil
@@ -71,6 +79,19 @@ func (s *starter) startHere(ctx context.Context) (started, error) {
 		_ = h.cmd.Process.Signal(unix.SIGTERM)
 		<-h.exited
 		return nil, context.Cause(ctx)
+	}
+}
+
+// lastWords is how long the end of a log is waited for when its dockerd has ended.
+const lastWords = time.Second
+
+// watch has the certificates explained that dockerd does not trust.
+func (s *starter) watch() *distrust.Watch {
+	return &distrust.Watch{
+		Dial:  (&net.Dialer{}).DialContext,
+		Roots: func(host string) []string { return []string{s.plan.spec.Trust.CAs, s.plan.certs.Trusted(host)} },
+		Say:   func(text string) { s.say("%s", text) },
+		Log:   s.Log,
 	}
 }
 
@@ -86,19 +107,12 @@ func forward() error {
 // hereArgs are dockerd's arguments and environment.
 func (s *starter) hereArgs(parent string) (args, env []string, err error) {
 	p := s.plan
-	files, err := s.files()
+	files, err := s.hereFiles()
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, f := range files {
-		err := s.put(f)
-		if errors.Is(err, unix.EROFS) && f.Path == hubHosts {
-			s.say("warning: the mirror's certificates in %s cannot be used, because nothing can be written there; give them with --ca, or mount %s as well", certsD, hubHosts)
-			continue
-		}
-		if err != nil {
-			return nil, nil, err
-		}
+	if err := lay(files); err != nil {
+		return nil, nil, err
 	}
 	config := filepath.Join(runtimeDir, "daemon.json")
 	if err := os.WriteFile(config, s.hereConfig(parent), 0o600); err != nil {
@@ -119,17 +133,6 @@ func (s *starter) hereArgs(parent string) (args, env []string, err error) {
 	}
 	env = append(s.daemonEnv(), path, "HOME=/root")
 	return args, env, nil
-}
-
-// put writes a file of the engine's where it is not as it should be.
-func (s *starter) put(f pid1.File) error {
-	if old, err := os.ReadFile(f.Path); err == nil && string(old) == f.Data {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(f.Path, []byte(f.Data), os.FileMode(f.Mode))
 }
 
 const (

@@ -48,11 +48,9 @@ func (s *starter) startNested(ctx context.Context, isolation Isolation) (started
 		p.close()
 		return nil, err
 	}
-	e, err := m.Start(ctx, engine.Spec{
-		Name: "docker", Isolation: engine.Isolation(isolation), DaemonConfig: s.plan.config,
-		Limits:  engine.Limits{PIDs: s.plan.pids},
-		Network: engine.Network{Hosts: hostsEntries("/etc/hosts")},
-	})
+	spec := s.plan.spec
+	spec.Isolation = engine.Isolation(isolation)
+	e, err := m.Start(ctx, spec)
 	if err != nil {
 		p.close()
 		return nil, err
@@ -108,7 +106,7 @@ func (s *starter) nest() (*engine.Nest, error) {
 // files are what the engine has in its /etc because the container has it.
 func (s *starter) files() ([]pid1.File, error) {
 	var all []pid1.File
-	for _, read := range []func() ([]pid1.File, error){s.plan.mirrorFiles, s.plan.dockerFiles, s.plan.authorities, s.plan.tlsFiles} {
+	for _, read := range []func() ([]pid1.File, error){s.plan.dockerFiles, s.plan.authorities, s.plan.tlsFiles} {
 		files, err := read()
 		if err != nil {
 			return nil, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/berth-dev/berth/internal/attend"
 	"github.com/berth-dev/berth/internal/engine"
+	"github.com/berth-dev/berth/internal/trust"
 )
 
 // specOf has the settings checked as flags are, so that both take the same and say the
@@ -80,14 +81,14 @@ func setFlags(cmd *cobra.Command, set *attend.Settings) error {
 // addTrust adds the authorities, which programs give as text and flags as files.
 func addTrust(spec *engine.Spec, set *attend.Settings) error {
 	for _, text := range set.CAs {
-		pem, err := certificates([]byte(text))
+		pem, err := trust.Certificates([]byte(text))
 		if err != nil {
 			return fmt.Errorf("authority: %w", err)
 		}
 		spec.Trust.CAs += pem
 	}
 	for _, ca := range set.RegistryCAs {
-		pem, err := certificates([]byte(ca.PEM))
+		pem, err := trust.Certificates([]byte(ca.PEM))
 		if err != nil {
 			return fmt.Errorf("registry authority for %s: %w", ca.Host, err)
 		}

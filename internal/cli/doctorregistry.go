@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-dev/berth/internal/certsd"
 	"github.com/berth-dev/berth/internal/config"
 	"github.com/berth-dev/berth/internal/doctor"
 	"github.com/berth-dev/berth/internal/engine"
@@ -22,7 +23,7 @@ const registryPatience = 20 * time.Second
 // examineRegistry says whether a registry can be reached and trusted from this machine,
 // with what the configuration file and the flags say of trust.
 func examineRegistry(ctx context.Context, host string, f *trustFlags, registryCAs []string) ([]doctor.Result, error) {
-	if err := engine.CheckRegistry(host); err != nil {
+	if err := certsd.CheckRegistry(host); err != nil {
 		return nil, err
 	}
 	roots, err := registryRoots(host, f, registryCAs)

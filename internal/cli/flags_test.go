@@ -63,26 +63,6 @@ func TestParseHost(t *testing.T) {
 	}
 }
 
-func TestCertificatesLeavesKeysOut(t *testing.T) {
-	const key = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n"
-	cert := testCertificate(t)
-	got, err := certificates([]byte(key + cert + "trailing words"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != cert {
-		t.Errorf("certificates returned\n%s\nwant\n%s", got, cert)
-	}
-	for name, data := range map[string]string{
-		"nothing": "", "key only": key,
-		"broken": "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
-	} {
-		if got, err := certificates([]byte(data)); err == nil {
-			t.Errorf("%s: certificates returned %q; want an error", name, got)
-		}
-	}
-}
-
 func TestReadDaemonConfig(t *testing.T) {
 	for content, ok := range map[string]bool{
 		`{"debug": true}`: true, `{}`: true, `[]`: false, `null`: false, ``: false, `{"debug": true`: false, `"x"`: false,

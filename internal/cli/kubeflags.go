@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/berth-dev/berth/internal/engine"
+	"github.com/berth-dev/berth/internal/certsd"
 	"github.com/berth-dev/berth/internal/kube"
 	"github.com/berth-dev/berth/internal/trust"
 )
@@ -131,7 +131,7 @@ func kubeRegistryCAs(list []string) ([]kube.RegistryCA, error) {
 	for _, s := range list {
 		ca, err := parseRegistryCA(s)
 		if err == nil {
-			err = engine.CheckRegistry(ca.Host)
+			err = certsd.CheckRegistry(ca.Host)
 		}
 		if err == nil && seen[ca.Host] {
 			err = errors.New("this registry has one already; put all its certificates into one file")

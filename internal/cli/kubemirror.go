@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/berth-dev/berth/internal/engine"
+	"github.com/berth-dev/berth/internal/certsd"
 	"github.com/berth-dev/berth/internal/kube"
 	"github.com/berth-dev/berth/internal/trust"
 )
@@ -35,7 +35,7 @@ without, each call makes a new one, and pods that trust the old one have to be t
 				return usage(cmd, "%w", err)
 			}
 			for _, u := range o.Upstreams {
-				if err := engine.CheckRegistry(u); err != nil {
+				if err := certsd.CheckRegistry(u); err != nil {
 					return usage(cmd, "--upstream %s: %w", u, err)
 				}
 			}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/berth-dev/berth/internal/engine"
+	"github.com/berth-dev/berth/internal/certsd"
 	"github.com/berth-dev/berth/internal/state"
 )
 
@@ -43,7 +43,7 @@ certificate as PEM, as a Kubernetes ConfigMap, or as a certs.d tree written to -
 			case "configmap":
 				return a.printConfigMap(string(text))
 			case "certs.d":
-				if err := engine.CheckRegistry(host); err != nil || out == "" {
+				if err := certsd.CheckRegistry(host); err != nil || out == "" {
 					return usage(cmd, "--format certs.d needs --host HOST:PORT, the mirror's address, and --out DIR")
 				}
 				return writeCertsDir(out, host, text)

@@ -1,10 +1,7 @@
 package cli
 
 import (
-	"bytes"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/berth-dev/berth/internal/engine"
+	"github.com/berth-dev/berth/internal/trust"
 )
 
 // maxFile bounds the files that flags name: larger ones are not what they should be.
@@ -42,36 +40,11 @@ func parseRegistryCA(s string) (engine.RegistryCA, error) {
 	if !ok || file == "" {
 		return engine.RegistryCA{}, errors.New("give HOST[:PORT]=FILE")
 	}
-	data, err := readSmall(file)
+	pem, err := trust.Read(file)
 	if err != nil {
 		return engine.RegistryCA{}, err
 	}
-	certificates, err := certificates(data)
-	if err != nil {
-		return engine.RegistryCA{}, err
-	}
-	return engine.RegistryCA{Host: host, PEM: certificates}, nil
-}
-
-// certificates returns the certificates in data and nothing else: a private key in the
-// same file does not get into the engine.
-func certificates(data []byte) (string, error) {
-	var out bytes.Buffer
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return "", fmt.Errorf("a certificate in it cannot be read: %w", err)
-		}
-		if err := pem.Encode(&out, &pem.Block{Type: block.Type, Bytes: block.Bytes}); err != nil {
-			return "", err
-		}
-	}
-	if out.Len() == 0 {
-		return "", errors.New("no certificate in it; give a PEM file with -----BEGIN CERTIFICATE-----")
-	}
-	return out.String(), nil
+	return engine.RegistryCA{Host: host, PEM: pem}, nil
 }
 
 func readDaemonConfig(file string) (json.RawMessage, error) {

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/berth-dev/berth/internal/certsd"
 )
 
 // builderRegistries are asked by way of the mirror in a builder's container too. BuildKit has
@@ -28,7 +30,7 @@ type builder struct {
 	mirror   string // HOST[:PORT][/PATH], as the container reaches it; empty: none
 	plain    bool   // it has no TLS
 	cas      string // for every registry
-	certs    certsTree
+	certs    certsd.Tree
 	insecure []string
 	dir      string // where buildx will look for the files
 }
@@ -60,8 +62,8 @@ func (b *builder) files() map[string]string {
 // registry writes what holds for one.
 func (b *builder) registry(conf *bytes.Buffer, out map[string]string, name string, isMirror bool) {
 	fmt.Fprintf(conf, "[registry.%q]\n", name)
-	_, legacy := b.certs[name]["README"] // dockerd's own settings hold, so here no mirror does either
-	if b.mirror != "" && !isMirror && !legacy {
+	// Where dockerd's own settings hold, no mirror does here either.
+	if b.mirror != "" && !isMirror && !b.certs.Own(name) {
 		fmt.Fprintf(conf, "  mirrors = [%q]\n", b.mirror)
 	}
 	switch {
@@ -72,11 +74,7 @@ func (b *builder) registry(conf *bytes.Buffer, out map[string]string, name strin
 		fmt.Fprintf(conf, "  insecure = true\n  http = true\n") // BuildKit falls back to http
 		return
 	}
-	ca := b.cas
-	for _, file := range b.certs.named(name, ".crt") {
-		ca += b.certs[name][file]
-	}
-	if ca != "" {
+	if ca := b.cas + b.certs.Trusted(name); ca != "" {
 		file := strings.NewReplacer(":", "_", "[", "", "]", "").Replace(name) + ".crt"
 		out[file] = ca
 		fmt.Fprintf(conf, "  ca = [%q]\n", filepath.Join(b.dir, file))

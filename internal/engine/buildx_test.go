@@ -5,13 +5,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/berth-dev/berth/internal/certsd"
 )
 
 func TestBuilderFiles(t *testing.T) {
 	if got := (&builder{}).files(); got != nil {
 		t.Errorf("nothing to say: %v", got)
 	}
-	certs := certsTree{"_default": {"hosts.toml": "x"}, "r.test:5000": {"ca.crt": "R"}, "old.test": {"README": "x"}, "m.test:5443": {"ca.crt": "M"}}
+	certs := certsd.Tree{"_default": {"hosts.toml": "x"}, "r.test:5000": {"ca.crt": "R"}, "old.test": {"README": "x"}, "m.test:5443": {"ca.crt": "M"}}
 	got := (&builder{mirror: "m.test:5443", cas: "ALL", certs: certs, insecure: []string{"i.test"}, dir: "/d"}).files()
 	for _, want := range []string{
 		"[registry.\"docker.io\"]\n  mirrors = [\"m.test:5443\"]\n  ca = [\"/d/docker.io.crt\"]\n",
@@ -24,7 +26,7 @@ func TestBuilderFiles(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got[builderConfig])
 		}
 	}
-	if got["r.test_5000.crt"] != "ALLR" || strings.Contains(got[builderConfig], "_default") {
+	if got["r.test_5000.crt"] != "ALLR\n" || strings.Contains(got[builderConfig], "_default") {
 		t.Errorf("%v", got)
 	}
 	plain := (&builder{mirror: "198.18.0.3:19519", plain: true}).files()[builderConfig]

@@ -1,124 +1,105 @@
 package engine
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
-	"time"
 
+	"github.com/berth-dev/berth/internal/certsd"
+	"github.com/berth-dev/berth/internal/distrust"
 	"github.com/berth-dev/berth/internal/network"
 	"github.com/berth-dev/berth/internal/network/netns"
-	"github.com/berth-dev/berth/internal/trust"
 )
 
-var (
-	// dockerd's texts for a registry whose certificate it does not trust, and for one that the
-	// mirror could not reach.
-	distrusted = regexp.MustCompile(`https://([^/"\\ ]+)/v2/[^ ]* *(?:tls|x509): `)
-	unmirrored = regexp.MustCompile(`/v2/[^ ?"\\]+\?ns=([^ "\\&]+): 50[0-9] `)
-)
-
-// probeTime bounds a look at a registry's certificate: the end of an engine may wait for it.
-const probeTime = 2 * time.Second
-
-// certificateWatch explains certificates that the engine does not trust: dockerd says
-// neither who issued them nor what would mend it.
-type certificateWatch struct {
-	mon   *monitor
+// reach is how the engine gets to registries, and whom it trusts there.
+type reach struct {
 	spec  *Spec
 	roots string // file with the usual authorities
 
 	mu    sync.Mutex // guards what follows
-	seen  map[string]bool
 	net   *network.Record
 	netns *os.File // nil until the engine has its network
-	wg    sync.WaitGroup
+	certs certsd.Tree
 }
 
-// arm says how the engine reaches registries.
-func (w *certificateWatch) arm(rec *network.Record, ns *os.File) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.net, w.netns = rec, ns
+// watch has the certificates explained that the engine does not trust.
+func (mon *monitor) watch(spec *Spec, roots string) {
+	mon.reach = &reach{spec: spec, roots: roots}
+	mon.certs = &distrust.Watch{Dial: mon.reach.dial, Roots: mon.reach.authorities, Say: mon.note, Log: mon.log}
 }
 
-// suspect is the registry of which a line of dockerd's log complains, or "".
-func suspect(line []byte) string {
-	if !bytes.Contains(line, []byte("level=error")) {
-		return ""
+// unwatch lets what is being explained come to its end.
+func (mon *monitor) unwatch() {
+	if mon.stopLook != nil {
+		mon.stopLook()
 	}
-	for _, p := range []*regexp.Regexp{distrusted, unmirrored} {
-		if m := p.FindSubmatch(line); m != nil {
-			return string(bytes.ReplaceAll(m[1], []byte("%3A"), []byte(":")))
-		}
-	}
-	return ""
+	mon.certs.Wait()
 }
 
-// line looks at a line of dockerd's log. A registry is looked at once.
-func (w *certificateWatch) line(line []byte) {
-	host := suspect(line)
-	if host == "" || CheckRegistry(host) != nil {
+// arm says what becomes known while the engine starts.
+func (r *reach) arm(rec *network.Record, ns *os.File, certs certsd.Tree) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.net, r.netns, r.certs = rec, ns, certs
+}
+
+// judgeMirror looks at the certificate of a mirror that the user has named: an engine that
+// does not trust it goes to the registries themselves, and nobody would know.
+func (l *launch) judgeMirror() {
+	u, err := url.Parse(l.mirror)
+	if l.relay || err != nil || u.Scheme != "https" {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.seen[host] || len(w.seen) >= 16 || w.netns == nil {
-		return
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.monitor.certs.Look(ctx, u.Host)
+	}()
+	l.monitor.stopLook = func() {
+		cancel()
+		<-done
 	}
-	if w.seen == nil {
-		w.seen = map[string]bool{}
-	}
-	w.seen[host] = true
-	w.wg.Go(func() { w.explain(host) })
 }
 
-func (w *certificateWatch) explain(host string) {
-	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
-	defer cancel()
-	texts := []string{w.spec.Trust.CAs}
-	for _, ca := range w.spec.RegistryCAs {
-		if ca.Host == host {
-			texts = append(texts, ca.PEM)
-		}
-	}
-	if usual, err := os.ReadFile(w.roots); err == nil {
+// authorities are those that the engine trusts for a registry.
+func (r *reach) authorities(host string) []string {
+	texts := []string{r.spec.Trust.CAs}
+	r.mu.Lock()
+	texts = append(texts, r.certs.Trusted(host))
+	r.mu.Unlock()
+	if usual, err := os.ReadFile(r.roots); err == nil {
 		texts = append(texts, string(usual))
 	}
-	pool, err := trust.Pool(texts...)
-	if err != nil {
-		return
-	}
-	seen, err := trust.Inspect(ctx, w.dial, host, pool)
-	if err != nil {
-		w.mon.log.Debug("look at a registry's certificate", "registry", host, "error", err)
-		return
-	}
-	if advice := seen.Advice(host); advice != "" {
-		w.mon.note(advice)
-	}
+	return texts
 }
 
 // dial connects as the engine would: with its names, in its network.
-func (w *certificateWatch) dial(ctx context.Context, proto, address string) (net.Conn, error) {
+func (r *reach) dial(ctx context.Context, proto, address string) (net.Conn, error) {
 	name, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := w.resolve(ctx, name)
+	r.mu.Lock()
+	rec, ns := r.net, r.netns
+	r.mu.Unlock()
+	if ns == nil {
+		return nil, errors.New("the engine has no network yet")
+	}
+	addrs, err := r.resolve(ctx, rec, name)
 	if err != nil {
 		return nil, err
 	}
 	var conn net.Conn
 	err = fmt.Errorf("%s has no address", name)
 	for _, a := range addrs {
-		err = netns.Do(w.netns, func() (err error) {
+		err = netns.Do(ns, func() (err error) {
 			conn, err = (&net.Dialer{}).DialContext(ctx, proto, net.JoinHostPort(a.Unmap().String(), port))
 			return err
 		})
@@ -129,21 +110,18 @@ func (w *certificateWatch) dial(ctx context.Context, proto, address string) (net
 	return nil, err
 }
 
-func (w *certificateWatch) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+func (r *reach) resolve(ctx context.Context, rec *network.Record, name string) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(name); err == nil {
 		return []netip.Addr{a}, nil
 	}
-	for _, h := range w.spec.Network.Hosts {
+	for _, h := range r.spec.Network.Hosts {
 		if h.Name == name {
-			a, err := h.address(w.net)
+			a, err := h.address(rec)
 			return []netip.Addr{a}, err
 		}
 	}
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 }
-
-// wait lets what is being looked at come to its end.
-func (w *certificateWatch) wait() { w.wg.Wait() }
 
 // usualAuthorities is the payload's bundle as a file of this machine.
 func (m *Manager) usualAuthorities(info *Info) string {

@@ -78,7 +78,7 @@ func (e *Engine) end(ctx context.Context, keep bool, reason error) error {
 			e.m.warn("record", &e.info, err)
 		}
 	}
-	e.monitor.certs.wait() // what it looks at goes away with the engine
+	e.monitor.unwatch() // what is looked at goes away with the engine
 	err := e.m.undo(ctx, &e.info, keep)
 	e.monitor.close()
 	e.lock.Close()

@@ -7,8 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -45,68 +43,6 @@ func (l *launch) findMirror() (string, error) {
 		return "", errors.New("no mirror is running on this machine; start one with `berth mirror serve`, or leave out --mirror local")
 	}
 	return "", nil
-}
-
-// useMirror has dockerd ask the mirror for every registry, and the registry itself when the
-// mirror fails (https://github.com/containerd/containerd/blob/main/docs/hosts.md).
-func (t certsTree) useMirror(mirror string) {
-	host := fmt.Sprintf("[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n", mirror)
-	own := ""
-	if u, err := url.Parse(mirror); err == nil {
-		own = u.Host
-		if cas := t.named(own, ".crt"); len(cas) > 0 {
-			host += "  ca = " + tomlList(cas, certsDir+"/"+own+"/") + "\n"
-		}
-	}
-	t.add("_default", "hosts.toml", host)
-	for registry, files := range t {
-		if _, legacy := files["README"]; legacy || registry == "_default" || registry == own {
-			continue
-		}
-		t.add(registry, "hosts.toml", t.server(registry)+host)
-	}
-}
-
-// server is what a hosts.toml says of the registry itself: without one, dockerd would take
-// it from the names of the files.
-func (t certsTree) server(registry string) string {
-	var b strings.Builder
-	address := registry
-	if registry == "docker.io" {
-		address = "registry-1.docker.io"
-	}
-	fmt.Fprintf(&b, "server = %q\n", "https://"+address)
-	if cas := t.named(registry, ".crt"); len(cas) > 0 {
-		fmt.Fprintf(&b, "ca = %s\n", tomlList(cas, ""))
-	}
-	var pairs []string
-	for _, cert := range t.named(registry, ".cert") {
-		pairs = append(pairs, fmt.Sprintf("[%q, %q]", cert, strings.TrimSuffix(cert, ".cert")+".key"))
-	}
-	if len(pairs) > 0 {
-		fmt.Fprintf(&b, "client = [%s]\n", strings.Join(pairs, ", "))
-	}
-	return b.String()
-}
-
-// named lists a registry's files with an ending.
-func (t certsTree) named(registry, ending string) []string {
-	var out []string
-	for name := range t[registry] {
-		if strings.HasSuffix(name, ending) {
-			out = append(out, name)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-func tomlList(names []string, dir string) string {
-	var quoted []string
-	for _, n := range names {
-		quoted = append(quoted, fmt.Sprintf("%q", dir+n))
-	}
-	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
 // mirrorRelay passes connections from inside an engine on to the mirror's socket. It knows

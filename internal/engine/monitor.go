@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/berth-dev/berth/internal/cgroup"
+	"github.com/berth-dev/berth/internal/distrust"
 	"github.com/berth-dev/berth/internal/network"
 	"github.com/berth-dev/berth/internal/network/dns"
 	"github.com/berth-dev/berth/internal/pid1"
@@ -34,11 +35,13 @@ type monitor struct {
 	done  chan struct{} // closed when init has gone
 	logs  *logPump
 
-	netns   *os.File
-	names   *dns.Server
-	mirror  *mirrorRelay
-	certs   *certificateWatch
-	stopOOM func()
+	netns    *os.File
+	names    *dns.Server
+	mirror   *mirrorRelay
+	reach    *reach
+	certs    *distrust.Watch
+	stopLook func() // at the mirror's certificate
+	stopOOM  func()
 }
 
 func newMonitor(m *Manager, info *Info, control, logs *os.File) (*monitor, error) {
@@ -46,8 +49,8 @@ func newMonitor(m *Manager, info *Info, control, logs *os.File) (*monitor, error
 		m: m, id: info.ID, log: m.log.With("engine", info.ID), control: control,
 		notes: make(chan string, 16), ready: make(chan struct{}), done: make(chan struct{}),
 	}
-	mon.certs = &certificateWatch{mon: mon, spec: &info.Spec, roots: m.usualAuthorities(info)}
-	pump, err := startLogPump(m.nest.console(), info.Log, info.Spec.Owner, logs, mon.note, mon.certs.line)
+	mon.watch(&info.Spec, m.usualAuthorities(info))
+	pump, err := startLogPump(m.nest.console(), info.Log, info.Spec.Owner, logs, mon.note, mon.certs.Line)
 	if err != nil {
 		control.Close()
 		logs.Close()
@@ -181,6 +184,7 @@ func (mon *monitor) close() {
 	if mon.mirror != nil {
 		mon.mirror.close()
 	}
+	mon.unwatch()
 	if mon.netns != nil {
 		mon.netns.Close()
 	}

@@ -103,7 +103,8 @@ func (l *launch) attach(ctx context.Context) error {
 	if err := driver.Attach(ctx, *l.info.Net, netns); err != nil {
 		return fmt.Errorf("connect the engine's network: %w", err)
 	}
-	l.monitor.certs.arm(l.info.Net, netns)
+	l.monitor.reach.arm(l.info.Net, netns, l.certs)
+	l.judgeMirror()
 	if l.relay {
 		if err := l.monitor.serveMirror(l.info.Net); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/berth-dev/berth/internal/certsd"
 	"github.com/berth-dev/berth/internal/cgroup"
 	"github.com/berth-dev/berth/internal/ids"
 	"github.com/berth-dev/berth/internal/linux"
@@ -66,7 +67,7 @@ type launch struct {
 	plan     <-chan planned
 	listener *net.UnixListener
 	mirror   string // URL of the mirror that the engine pulls through; empty: none
-	certs    certsTree
+	certs    certsd.Tree
 	relay    bool // it is this machine's, by way of the monitor
 	monitor  *monitor
 }

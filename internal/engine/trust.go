@@ -2,15 +2,14 @@ package engine
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/berth-dev/berth/internal/certsd"
 	"github.com/berth-dev/berth/internal/pid1"
 )
 
@@ -42,18 +41,15 @@ const (
 const CADevice = "berth.dev/ca=bundle"
 
 const (
-	certsDir   = "/etc/docker/certs.d"
 	bundleFile = "/etc/ssl/certs/ca-certificates.crt"
 	// payloadCerts is where the payload has the usual authorities.
 	payloadCerts = "/usr/share/berth/etc/ssl/certs"
-	// maxCertsFile bounds a file of CertsDir, in bytes.
-	maxCertsFile = 1 << 20
 )
 
 func checkTrust(s *Spec) error {
 	t := s.Trust
 	for _, host := range t.Insecure {
-		if err := CheckRegistry(host); err != nil {
+		if err := certsd.CheckRegistry(host); err != nil {
 			return &SpecError{"--insecure-registry", err.Error()}
 		}
 	}
@@ -89,18 +85,31 @@ func (s *Spec) daemonSettings() (json.RawMessage, error) {
 	return json.Marshal(user)
 }
 
-// legacy are the registries of which dockerd's own settings speak: those stay Docker's.
-func (s *Spec) legacy() []string {
+// registrySettings are what dockerd's own settings say of registries.
+func (s *Spec) registrySettings() (hubMirrors, insecure []string) {
 	var c struct {
 		Mirrors  []string `json:"registry-mirrors"`
 		Insecure []string `json:"insecure-registries"`
 	}
 	_ = json.Unmarshal(s.DaemonConfig, &c) // has been checked
-	out := slices.Concat(c.Insecure, s.Trust.Insecure)
-	if len(c.Mirrors) > 0 {
-		out = append(out, "docker.io")
+	return c.Mirrors, slices.Concat(c.Insecure, s.Trust.Insecure)
+}
+
+// Certificates is the engine's certs.d directory, with a mirror of all registries at a URL,
+// or without one. Errors are about the directory that the user has.
+func (s *Spec) Certificates(mirror string) (certsd.Tree, error) {
+	set := certsd.Settings{Mirror: mirror}
+	set.HubMirrors, set.Insecure = s.registrySettings()
+	for _, ca := range s.RegistryCAs {
+		set.CAs = append(set.CAs, certsd.CA(ca))
 	}
-	return slices.DeleteFunc(out, func(h string) bool { return CheckRegistry(h) != nil }) // networks, such as 10.0.0.0/8
+	if s.Trust.CertsDir != "" {
+		var err error
+		if set.User, err = certsd.Read(s.Trust.CertsDir); err != nil {
+			return nil, &SpecError{"--certs-dir", err.Error()}
+		}
+	}
+	return certsd.Make(set), nil
 }
 
 // trustFiles are the engine's files about certificates and the mirror.
@@ -109,30 +118,19 @@ func (l *launch) trustFiles() ([]pid1.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := l.info.Spec.Trust
-	if t.ShareCA {
-		files = append(files, pid1.File{Path: "/etc/cdi/berth.json", Mode: 0o644, Data: caDevice})
-	}
-	tree := certsTree{}
-	if t.CertsDir != "" {
-		if err := tree.read(t.CertsDir); err != nil {
-			return nil, &SpecError{"--certs-dir", err.Error()}
-		}
-	}
-	for _, ca := range l.info.Spec.RegistryCAs {
-		tree.add(ca.Host, "ca.crt", ca.PEM)
+	if l.info.Spec.Trust.ShareCA {
+		files = append(files, CADeviceFile())
 	}
 	if l.mirror, err = l.findMirror(); err != nil {
 		return nil, err
 	}
-	if l.mirror != "" {
-		for _, host := range l.info.Spec.legacy() {
-			tree.add(host, "README", "dockerd's own settings hold for this registry.\n")
-		}
-		tree.useMirror(l.mirror)
+	if l.certs, err = l.info.Spec.Certificates(l.mirror); err != nil {
+		return nil, err
 	}
-	l.certs = tree
-	return append(files, tree.files()...), nil
+	for _, f := range l.certs.Files() {
+		files = append(files, pid1.File{Path: f.Path, Mode: uint32(f.Mode), Data: f.Text})
+	}
+	return files, nil
 }
 
 // systemTrust is the bundle of authorities where programs look for it.
@@ -148,71 +146,9 @@ func (l *launch) systemTrust() ([]pid1.File, error) {
 	return []pid1.File{{Path: bundleFile, Mode: 0o644, Data: string(usual) + more}}, nil
 }
 
-// certsTree is /etc/docker/certs.d in the making: content by registry and file name.
-type certsTree map[string]map[string]string
-
-// add puts a file in its place, unless the user has one there.
-func (t certsTree) add(host, name, content string) {
-	if t[host] == nil {
-		t[host] = map[string]string{}
-	}
-	if _, there := t[host][name]; !there {
-		t[host][name] = content
-	}
-}
-
-// read takes over a user's tree. Symbolic links lead where they do: a ConfigMap is made of them.
-func (t certsTree) read(dir string) error {
-	hosts, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, h := range hosts {
-		if strings.HasPrefix(h.Name(), "..") { // a ConfigMap's own
-			continue
-		}
-		entries, err := os.ReadDir(filepath.Join(dir, h.Name()))
-		if err != nil {
-			continue // not a directory
-		}
-		for _, e := range entries {
-			if !slices.Contains([]string{".crt", ".cert", ".key", ".pem", ".toml"}, filepath.Ext(e.Name())) {
-				continue
-			}
-			b, err := readBounded(filepath.Join(dir, h.Name(), e.Name()))
-			if err != nil {
-				return err
-			}
-			t.add(h.Name(), e.Name(), b)
-		}
-	}
-	return nil
-}
-
-func readBounded(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxCertsFile {
-		return "", &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file of at most 1 MiB")}
-	}
-	b, err := os.ReadFile(path)
-	return string(b), err
-}
-
-func (t certsTree) files() []pid1.File {
-	var out []pid1.File
-	for host, entries := range t {
-		for name, content := range entries {
-			mode := uint32(0o644)
-			if filepath.Ext(name) == ".key" {
-				mode = 0o600
-			}
-			out = append(out, pid1.File{Path: certsDir + "/" + host + "/" + name, Mode: mode, Data: content})
-		}
-	}
-	return out
+// CADeviceFile is what makes [CADevice] known to a dockerd.
+func CADeviceFile() pid1.File {
+	return pid1.File{Path: "/etc/cdi/berth.json", Mode: 0o644, Data: caDevice}
 }
 
 // caDevice is a CDI specification (https://github.com/cncf-tags/container-device-interface):

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/berth-dev/berth/internal/certsd"
 	"github.com/berth-dev/berth/internal/state"
 )
 
@@ -55,7 +56,7 @@ func TestMirrorFiles(t *testing.T) {
 		Trust:        Trust{Mirror: "https://m.test/", Insecure: []string{"i.test:80"}},
 	}
 	got := content(t, trusting(t, spec))
-	dir := certsDir + "/"
+	dir := certsd.Dir + "/"
 	mirror := "[host.\"https://m.test\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = [\"/etc/docker/certs.d/m.test/m.crt\"]\n"
 	mirror = strings.ReplaceAll(mirror, "m.test/m.crt", "m.test/ca.crt")
 	for path, want := range map[string]string{
@@ -119,7 +120,7 @@ func TestCertsDirWins(t *testing.T) {
 	}
 	l := trusting(t, Spec{RegistryCAs: []RegistryCA{{Host: "r.test", PEM: "FLAG'S"}}, Trust: Trust{CertsDir: certs, Mirror: "http://m.test"}})
 	got := content(t, l)
-	dir := certsDir + "/"
+	dir := certsd.Dir + "/"
 	if got[dir+"r.test/ca.crt"] != "USER'S" || got[dir+"own.test/hosts.toml"] != "# user's\n" || got[dir+"r.test/notes"] != "" {
 		t.Errorf("%v", got)
 	}

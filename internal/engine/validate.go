@@ -3,14 +3,13 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/berth-dev/berth/internal/certsd"
 	"github.com/berth-dev/berth/internal/disklimit"
 	"github.com/berth-dev/berth/internal/state"
 )
@@ -46,6 +45,14 @@ func (s *Spec) Validate() error {
 		}
 	}
 	return nil
+}
+
+// CheckTrust is the part of [Spec.Validate] that is about certificates and the mirror.
+func (s *Spec) CheckTrust() error {
+	if err := checkCAs(s); err != nil {
+		return err
+	}
+	return checkTrust(s)
 }
 
 func checkName(s *Spec) error {
@@ -163,26 +170,9 @@ func checkRuntime(s *Spec) error {
 	return nil
 }
 
-// registryPattern is the host[:port] of an image's name (the distribution project's reference grammar).
-var registryPattern = regexp.MustCompile(`^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?$`)
-
-// CheckRegistry finds fault with the name of a registry: a host or host:port, as image
-// names have it.
-func CheckRegistry(name string) error {
-	if !registryPattern.MatchString(name) {
-		return fmt.Errorf("%q is not a registry's host or host:port, as image names have it, without https://", name)
-	}
-	if _, port, err := net.SplitHostPort(name); err == nil {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return fmt.Errorf("%q: the port is not one of 1 to 65535", name)
-		}
-	}
-	return nil
-}
-
 func checkCAs(s *Spec) error {
 	for _, ca := range s.RegistryCAs {
-		if err := CheckRegistry(ca.Host); err != nil {
+		if err := certsd.CheckRegistry(ca.Host); err != nil {
 			return &SpecError{"--registry-ca", err.Error()}
 		}
 	}

@@ -133,6 +133,9 @@ func TestRead(t *testing.T) {
 	if _, err := Read(filepath.Join(dir, "c.pem")); !errors.Is(err, ErrNoCertificate) {
 		t.Errorf("a key alone: %v", err)
 	}
+	if _, err := Certificates([]byte("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n")); err == nil {
+		t.Error("a broken certificate is no error")
+	}
 	if _, err := Read(t.TempDir()); err == nil {
 		t.Error("an empty directory is no error")
 	}
