@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ type Engine struct {
 	info    Info
 	docker  string // path of the bundled docker CLI; empty where it is not known
 	busybox string
+	buildx  string // what BUILDX_CONFIG is for this engine; empty: the user's own holds
 	binary  string
 	client  *client.Client
 	pulls   flights
@@ -38,7 +40,7 @@ func newEngine(e *attend.Engine, binary string) (*Engine, error) {
 		return nil, fmt.Errorf("make a client for engine %s: %w", e.Name, err)
 	}
 	return &Engine{
-		info: infoOf(e), docker: e.Docker, busybox: e.Busybox, binary: binary, client: c,
+		info: infoOf(e), docker: e.Docker, busybox: e.Busybox, buildx: e.Buildx, binary: binary, client: c,
 		more: make(chan struct{}), done: make(chan struct{}),
 	}, nil
 }
@@ -64,7 +66,8 @@ func (e *Engine) Busybox() string { return e.busybox }
 func (e *Engine) DockerHost() string { return "unix://" + e.info.Socket }
 
 // Env is what a child process needs in its environment to use the engine, for
-// append(os.Environ(), e.Env()...). Testcontainers finds ports and socket by it, too.
+// append(os.Environ(), e.Env()...). Testcontainers finds ports and socket by it, too, and
+// buildx what its builders in containers are to pull through and trust.
 func (e *Engine) Env() []string {
 	env := []string{
 		"DOCKER_HOST=" + e.DockerHost(), "BERTH_ENGINE=" + e.info.ID,
@@ -74,6 +77,9 @@ func (e *Engine) Env() []string {
 	}
 	if e.info.Address != "" {
 		env = append(env, "TESTCONTAINERS_HOST_OVERRIDE="+e.info.Address)
+	}
+	if e.buildx != "" && os.Getenv("BUILDX_CONFIG") == "" {
+		env = append(env, "BUILDX_CONFIG="+e.buildx)
 	}
 	return env
 }

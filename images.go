@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/moby/moby/client"
@@ -54,7 +55,7 @@ func (e *Engine) Pull(ctx context.Context, ref string, opts ...TransferOption) (
 		}
 		return e.image(ctx, "pull", named.String(), t.platform)
 	})
-	return img, wrap(ctx, "pull", ref, err)
+	return img, e.explained(ctx, wrap(ctx, "pull", ref, err), reference.Domain(named))
 }
 
 func (e *Engine) pull(ctx context.Context, ref, auth string, t *transfer, tell func(Progress)) error {
@@ -115,7 +116,7 @@ func (e *Engine) Push(ctx context.Context, ref string, opts ...TransferOption) e
 			return e.client.ImagePush(ctx, named.String(), client.ImagePushOptions{RegistryAuth: auth, Platform: platform})
 		})
 	})
-	return wrap(ctx, "push", ref, err)
+	return e.explained(ctx, wrap(ctx, "push", ref, err), reference.Domain(named))
 }
 
 // Tag gives an image another name.

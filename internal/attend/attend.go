@@ -109,6 +109,7 @@ type Engine struct {
 	Address   string    `json:"address,omitempty"` // its IP address, where ports are published
 	Log       string    `json:"log"`               // path of what its dockerd logs
 	Docker    string    `json:"docker,omitempty"`  // path of the bundled docker CLI
+	Buildx    string    `json:"buildx,omitempty"`  // path of buildx's settings for builders in containers; empty: the user's own hold
 	Busybox   string    `json:"busybox,omitempty"` // path of a static busybox of the payload
 	UID       int       `json:"uid"`               // of its owner
 	GID       int       `json:"gid"`

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/berth-dev/berth/internal/attend"
+	"github.com/berth-dev/berth/internal/command"
 	"github.com/berth-dev/berth/internal/engine"
 	"github.com/berth-dev/berth/internal/state"
 )
@@ -137,6 +138,9 @@ func (s *attendant) describe(ctx context.Context, es engines, info engine.Info) 
 	}
 	if tree, err := es.Tree(ctx); err == nil {
 		e.Docker, e.Busybox = tree.Docker(), tree.File("usr/bin/busybox")
+	}
+	if as, err := command.Invoking(); err == nil {
+		e.Buildx = buildxDir(info, as)
 	}
 	return e
 }
