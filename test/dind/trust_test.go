@@ -77,6 +77,9 @@ func TestMirrorBesideACertsDir(t *testing.T) {
 	link(t, ca, filepath.Join(certs, reg.Host, "ca.crt"))
 	link(t, ca, filepath.Join(certs, "other.example", "unrelated.crt"))
 	options := []string{"-v", certs + ":/etc/docker/certs.d:ro", "--add-host", reg.Host + ":" + sandbox.HostAddress}
+	theirs := filepath.Join(filepath.Dir(ca), "theirs")
+	link(t, file(t, "hosts.toml", "# theirs\n"), filepath.Join(theirs, "_default", "hosts.toml"))
+	link(t, ca, filepath.Join(theirs, "mirror.crt"))
 	path := strings.TrimPrefix(ref, reg.Host)
 	for _, isolation := range []string{"userns", "none"} {
 		e := h.privileged(t, "beside", options, "--mirror", "https://"+reg.Host, "--isolation", isolation)
@@ -88,9 +91,8 @@ func TestMirrorBesideACertsDir(t *testing.T) {
 		e.docker("pull", "-q", "docker.io"+path)
 		e.remove()
 		// The user's own word on all registries is the last.
-		theirs := append(options, "-v", file(t, "hosts.toml", "# theirs\n")+":/etc/docker/certs.d/_default/hosts.toml:ro")
-		theirs[1] = strings.TrimSuffix(theirs[1], ":ro")
-		e = h.privileged(t, "beside", theirs, "--mirror", "https://"+reg.Host, "--isolation", isolation)
+		e = h.privileged(t, "beside", append([]string{"-v", theirs + ":/etc/docker/certs.d:ro"}, options[2:]...),
+			"--mirror", "https://"+reg.Host, "--ca", "/etc/docker/certs.d/mirror.crt", "--isolation", isolation)
 		if r := e.try("docker", "pull", "-q", "another.example"+path); r.code == 0 {
 			t.Errorf("%s: the mirror was asked against the user's hosts.toml", isolation)
 		}
