@@ -33,7 +33,7 @@ type plan struct {
 	config     json.RawMessage // the user's daemon.json, without what is read here; set later
 	trustFlags
 	spec  engine.Spec // what the engine is to be; set later
-	certs certsd.Tree // set later, for an engine in the container's own namespaces
+	certs certsd.Tree // what dockerd finds about registries; set later
 
 	args   []string // for dockerd
 	given  map[string]bool

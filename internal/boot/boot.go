@@ -110,7 +110,7 @@ func serve(ctx context.Context, c Config, p *plan, env map[string]string) (int, 
 	if err := loadImages(ctx, e.socket(), imagesDir, say); err != nil {
 		say("%v", err)
 	}
-	health.ready(e.socket(), newRegistries(certsD, p.ca, say))
+	health.ready(e.socket(), newRegistries(p.certs, p.spec.Trust.CAs, say))
 	if c.ready != nil {
 		c.ready()
 	}
@@ -134,7 +134,15 @@ func (p *plan) settle() (err error) {
 		Name: "docker", DaemonConfig: p.config, Limits: engine.Limits{PIDs: p.pids},
 		Network: engine.Network{Hosts: hostsEntries("/etc/hosts")},
 	}
-	return p.trust(&p.spec)
+	if err := p.trust(&p.spec); err != nil {
+		return err
+	}
+	mirror := p.spec.Trust.Mirror
+	if mirror == engine.MirrorOff || mirror == engine.MirrorLocal {
+		mirror = ""
+	}
+	p.certs, err = p.spec.Certificates(mirror)
+	return err
 }
 
 // started is an engine that has been started.

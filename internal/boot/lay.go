@@ -22,14 +22,8 @@ func (s *starter) hereFiles() ([]pid1.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch p.spec.Trust.Mirror {
-	case engine.MirrorLocal:
+	if p.spec.Trust.Mirror == engine.MirrorLocal {
 		return nil, errors.New("--mirror local: a container has no mirror of its own; give the URL of one")
-	case engine.MirrorOff:
-		p.spec.Trust.Mirror = ""
-	}
-	if p.certs, err = p.spec.Certificates(p.spec.Trust.Mirror); err != nil {
-		return nil, err
 	}
 	for _, f := range p.certs.Files() {
 		if !slices.ContainsFunc(files, func(have pid1.File) bool { return have.Path == f.Path }) {

@@ -3,14 +3,13 @@ package boot
 import (
 	"context"
 	"crypto/x509"
+	"maps"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/berth-dev/berth/internal/engine"
+	"github.com/berth-dev/berth/internal/certsd"
 	"github.com/berth-dev/berth/internal/trust"
 )
 
@@ -32,27 +31,17 @@ type registry struct {
 	roots *x509.CertPool
 }
 
-// newRegistries reads what dockerd reads certificates of registries from, the directories in dir,
-// and the file ca, if it is named, for all of them. An engine knows them as they are at its start.
-func newRegistries(dir, ca string, say func(string, ...any)) *registries {
+// newRegistries takes those that certs has authorities for; cas, if any, count for all of them.
+// An engine knows them as they are at its start.
+func newRegistries(certs certsd.Tree, cas string, say func(string, ...any)) *registries {
 	r := &registries{say: say}
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		files, _ := filepath.Glob(filepath.Join(dir, e.Name(), "*.crt"))
-		if len(files) == 0 || engine.CheckRegistry(e.Name()) != nil {
+	for _, host := range slices.Sorted(maps.Keys(certs)) {
+		if len(certs.Named(host, ".crt")) == 0 || certsd.CheckRegistry(host) != nil {
 			continue
 		}
-		if ca != "" {
-			files = append(files, ca)
-		}
-		var texts []string
-		for _, file := range files {
-			if text, err := trust.Read(file); err == nil { // dockerd says of a file that is none
-				texts = append(texts, text)
-			}
-		}
-		if roots, err := trust.Pool(texts...); err == nil {
-			r.left = append(r.left, registry{e.Name(), roots})
+		roots, err := trust.Pool(cas, certs.Trusted(host))
+		if err == nil { // dockerd says of a file that is none
+			r.left = append(r.left, registry{host, roots})
 		}
 	}
 	return r

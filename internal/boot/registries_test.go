@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/berth-dev/berth/internal/certsd"
 	"github.com/berth-dev/berth/internal/trust"
 )
 
@@ -32,7 +33,14 @@ func TestRegistriesThatAreNotTrustedAreToldOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log []string
-	r := newRegistries(dir, "", func(format string, args ...any) { log = append(log, fmt.Sprintf(format, args...)) })
+	certs := func() certsd.Tree {
+		tree, err := certsd.Read(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tree
+	}
+	r := newRegistries(certs(), "", func(format string, args ...any) { log = append(log, fmt.Sprintf(format, args...)) })
 	path := filepath.Join(t.TempDir(), "health.sock")
 	h, err := newHealth(path)
 	if err != nil {
@@ -53,7 +61,7 @@ func TestRegistriesThatAreNotTrustedAreToldOf(t *testing.T) {
 		t.Errorf("the log has %q, want one line", log)
 	}
 	give(host, right)
-	r = newRegistries(dir, "", t.Logf)
+	r = newRegistries(certs(), "", t.Logf)
 	for range 2 {
 		if bad := r.distrusted(t.Context()); len(bad) > 0 || len(r.left) > 0 {
 			t.Errorf("with the right authority: %q, and it will be asked again: %v", bad, r.left)
