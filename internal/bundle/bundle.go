@@ -18,6 +18,9 @@ const InitPath = "/usr/sbin/berth-init"
 // DataPath is where the data root is inside an engine.
 const DataPath = "/var/lib/docker"
 
+// PathEnv is where programs are looked for inside an engine, as an environment variable.
+const PathEnv = "PATH=/usr/bin:/usr/sbin"
+
 // version is the oldest of the specification that has what is used here; a runtime refuses
 // one that it does not know yet. (Mounts with id maps are a runtime's extension until 1.2.)
 const version = "1.0.2"
@@ -120,7 +123,7 @@ func process(c Config) *specs.Process {
 		Args: []string{InitPath},
 		Cwd:  "/",
 		Env: []string{
-			"PATH=/usr/bin:/usr/sbin",
+			PathEnv,
 			"HOME=/root",
 			// Programs take it as "in a container"; containerd leaves AppArmor alone then.
 			"container=oci",

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/berth-dev/berth/internal/bundle"
 )
 
 // Exit statuses of a command that could not be run, as docker-run(1) has them.
@@ -68,9 +70,10 @@ func shellStatus(status int, log string) int {
 	return statusFailed
 }
 
-// shellEnv is what a shell inside an engine needs to know; TERM is the caller's.
+// shellEnv is what a shell inside an engine needs to know; TERM is the caller's. PATH is among
+// it because runc takes the engine's own when none is given, and crun takes none.
 func shellEnv() []string {
-	env := []string{"DOCKER_HOST=" + innerSocket, "TMPDIR=/run/tmp"}
+	env := []string{bundle.PathEnv, "DOCKER_HOST=" + innerSocket, "TMPDIR=/run/tmp"}
 	if term := os.Getenv("TERM"); term != "" {
 		env = append(env, "TERM="+filepath.Base(term))
 	}
