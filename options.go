@@ -102,6 +102,13 @@ func WithRootful() Option { return set(func(s *attend.Settings) { s.Isolation = 
 // name on PATH.
 func WithRuntime(program string) Option { return set(func(s *attend.Settings) { s.Runtime = program }) }
 
+// WithCgroupParent places the engine's control group below another: the path of one that
+// exists, or "own" for the group that the program is in, which has to be delegated to it
+// (systemd's Delegate=yes); its processes are moved to a leaf of it on cgroup v2.
+func WithCgroupParent(group string) Option {
+	return set(func(s *attend.Settings) { s.CgroupParent = group })
+}
+
 // WithRegistryCA makes the engine trust the certificates in pem for a registry: host or
 // host:port, as in an image's name.
 func WithRegistryCA(host string, pem []byte) Option {

@@ -63,6 +63,7 @@ type Settings struct {
 	User         string          `json:"user,omitempty"` // USER[:GROUP], by name or number
 	Isolation    string          `json:"isolation,omitempty"`
 	Runtime      string          `json:"runtime,omitempty"`
+	CgroupParent string          `json:"cgroup_parent,omitempty"`
 	RegistryCAs  []RegistryCA    `json:"registry_cas,omitempty"`
 	CAs          []string        `json:"cas,omitempty"` // PEM; trusted for everything
 	ShareCA      bool            `json:"share_ca,omitempty"`

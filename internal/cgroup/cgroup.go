@@ -34,6 +34,8 @@ type version interface {
 	watchOOM(m cgroups.Manager, f func()) (stop func(), err error)
 	// swapLimit reports whether the kernel can bound swap.
 	swapLimit() bool
+	// parent finds the group that [Parent] is asked for.
+	parent(asked string) (string, error)
 	// prepare makes the group at parent able to give controllers to groups below.
 	prepare(parent string) error
 	// kill ends every process of the group and below at once, where the kernel can.
@@ -70,12 +72,12 @@ func SwapLimit() bool { return current().swapLimit() }
 func Missing() []string { return current().missing() }
 
 // Prepare has to be called before the group of an engine below parent is made; parent is
-// empty for the root of what is mounted. On a host there is nothing to do. In a container
-// (one with a cgroup namespace, or a parent that [Own] found) it moves the processes of
-// parent to a leaf, as on cgroup v2 a group with processes cannot have groups with limits.
+// empty for the root of what is mounted. At the root of a host there is nothing to do. In a
+// container with a cgroup namespace, and in a parent that [Own] found, it moves the processes
+// of parent to a leaf, as on cgroup v2 a group with processes cannot have groups with limits.
 func Prepare(parent string) error {
 	if err := current().prepare(parent); err != nil {
-		return fmt.Errorf("make room for engines beside the processes of this container: %w", err)
+		return fmt.Errorf("make room for engines beside other processes: %w", err)
 	}
 	return nil
 }
@@ -143,13 +145,14 @@ func RemoveEmpty(path string) error {
 	return nil
 }
 
-// Stats are a group's figures at one moment. Pressure is nil where the kernel has none.
+// Stats are a group's figures at one moment. What the kernel does not count is left out:
+// MemoryPeak before Linux 5.19 on v2, Pressure on v1 and where it is switched off.
 type Stats struct {
-	Memory      uint64        `json:"memory"`       // bytes in use, page cache included
-	MemoryPeak  uint64        `json:"memory_peak"`  // bytes
-	MemoryLimit uint64        `json:"memory_limit"` // bytes; 0 for none
-	CPU         time.Duration `json:"cpu_ns"`       // processor time used
-	Throttled   time.Duration `json:"throttled_ns"` // time the group waited for its --cpus
+	Memory      uint64        `json:"memory"`                // bytes in use, page cache included
+	MemoryPeak  uint64        `json:"memory_peak,omitempty"` // bytes; 0 if not known
+	MemoryLimit uint64        `json:"memory_limit"`          // bytes; 0 for none
+	CPU         time.Duration `json:"cpu_ns"`                // processor time used
+	Throttled   time.Duration `json:"throttled_ns"`          // time the group waited for its --cpus
 	PIDs        uint64        `json:"pids"`
 	PIDsLimit   uint64        `json:"pids_limit"` // 0 for none
 	Pressure    *Pressure     `json:"pressure,omitempty"`

@@ -11,9 +11,9 @@ import (
 	"github.com/berth-dev/berth/internal/cgroup/leaf"
 )
 
-// Own is the group of the container that the caller is the first process of, as [Open] and
-// [Prepare] take it. It is empty where the container's group is the root of what is mounted:
-// on cgroup v1, and on v2 with a cgroup namespace of the container's own.
+// Own is the caller's group, or the one whose leaf the caller is in, as [Open] and [Prepare]
+// take it. It is empty where that is the root of what is mounted, as on v2 in a container
+// with a cgroup namespace of its own, and on cgroup v1.
 func Own() (string, error) {
 	if !cgroups.IsCgroup2UnifiedMode() {
 		return "", nil

@@ -44,7 +44,7 @@ func specOf(set *attend.Settings) (engine.Spec, error) {
 // setFlags sets the flags that have the settings' names.
 func setFlags(cmd *cobra.Command, set *attend.Settings) error {
 	values := map[string][]string{
-		"net": {set.Network}, "share-as": {set.ShareAs}, "user": {set.User}, "isolation": {set.Isolation}, "runtime": {set.Runtime},
+		"net": {set.Network}, "share-as": {set.ShareAs}, "user": {set.User}, "isolation": {set.Isolation}, "runtime": {set.Runtime}, "cgroup-parent": {set.CgroupParent},
 		"mirror": {set.Mirror}, "certs-dir": {set.CertsDir}, "add-host": set.Hosts, "share": set.Shares, "insecure-registry": set.Insecure,
 	}
 	if set.Memory != 0 {

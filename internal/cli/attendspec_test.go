@@ -20,7 +20,7 @@ func TestProgramsCanSayWhatFlagsSay(t *testing.T) {
 		"memory": {Memory: 1 << 30}, "cpus": {CPUs: 1.5}, "pids": {PIDs: 99}, "disk": {Disk: 1 << 30},
 		"net": {Network: "none"}, "mtu": {MTU: 1400}, "add-host": {Hosts: []string{"a.test:10.0.0.1"}},
 		"share": {Shares: []string{dir + ":ro"}}, "share-as": {ShareAs: "keep-id"}, "user": {User: "4321:4321"},
-		"isolation": {Isolation: "rootful"}, "runtime": {Runtime: "sh"},
+		"isolation": {Isolation: "rootful"}, "runtime": {Runtime: "sh"}, "cgroup-parent": {CgroupParent: "own"},
 		"insecure-registry": {Insecure: []string{"r.test:5000"}}, "certs-dir": {CertsDir: dir}, "mirror": {Mirror: "http://10.0.0.1:5000"},
 		"daemon-config": {DaemonConfig: []byte(`{"debug":true}`)},
 	}

@@ -20,13 +20,13 @@ const netHost = "host"
 
 // engineFlags are the flags of `run` and `up`: what the new engine is to be.
 type engineFlags struct {
-	name, memory, disk, cpus, net, shareAs, user, isolation, runtime, daemonConfig string
-	pids                                                                           int64
-	mtu                                                                            int
-	shares, registryCAs, addHosts                                                  []string
-	noShareCWD                                                                     bool
-	from                                                                           string
-	noVolumes                                                                      bool
+	name, memory, disk, cpus, net, shareAs, user, isolation, runtime, daemonConfig, cgroupParent string
+	pids                                                                                         int64
+	mtu                                                                                          int
+	shares, registryCAs, addHosts                                                                []string
+	noShareCWD                                                                                   bool
+	from                                                                                         string
+	noVolumes                                                                                    bool
 	trustFlags
 }
 
@@ -46,6 +46,7 @@ func (f *engineFlags) register(cmd *cobra.Command, networkHelp string) {
 	fs.StringVar(&f.user, "user", "", "user the engine is for: USER, UID, USER:GROUP or UID:GID (default: who called berth or sudo)")
 	fs.StringVar(&f.isolation, "isolation", "", "userns (the default), or rootful: the engine's root is the host's")
 	fs.StringVar(&f.runtime, "runtime", "", "OCI runtime that runs the engine, by name or path (default: the bundled runc)")
+	fs.StringVar(&f.cgroupParent, "cgroup-parent", "", "control `GROUP` below which the engine's is: the path of one that exists, or own for that of this process")
 	fs.StringArrayVar(&f.registryCAs, "registry-ca", nil, "trust the certificates in FILE for a registry: HOST[:PORT]=FILE")
 	f.trustFlags.register(cmd)
 	fs.StringVar(&f.daemonConfig, "daemon-config", "", "`FILE` with settings for dockerd, as daemon.json")
@@ -72,7 +73,7 @@ func (f *engineFlags) parse(rules shareRules) (request, error) {
 	r.as = as
 	r.spec = engine.Spec{
 		Name: f.name, Isolation: engine.Isolation(f.isolation),
-		ShareAs: engine.ShareAs(f.shareAs), Owner: engine.Owner{UID: as.UID, GID: as.GID},
+		CgroupParent: f.cgroupParent, ShareAs: engine.ShareAs(f.shareAs), Owner: engine.Owner{UID: as.UID, GID: as.GID},
 	}
 	if r.spec.Runtime, err = runtimePath(f.runtime); err != nil {
 		return r, fmt.Errorf("--runtime %s: %w", f.runtime, err)

@@ -37,7 +37,7 @@ func (a *app) stopVerb() *cobra.Command {
 }
 
 func (a *app) startVerb() *cobra.Command {
-	asJSON := false
+	asJSON, pidFile := false, ""
 	cmd := &cobra.Command{
 		Use:               "start NAME",
 		Short:             "Start a stopped engine with what it had",
@@ -56,13 +56,15 @@ func (a *app) startVerb() *cobra.Command {
 			if _, err := es.Tree(cmd.Context()); err != nil { // here, where the progress can be shown
 				return err
 			}
-			if info, err = es.StartStopped(cmd.Context(), info.ID); err != nil {
+			info, err = withPIDFile(pidFile, func() (engine.Info, error) { return es.StartStopped(cmd.Context(), info.ID) })
+			if err != nil {
 				return explain(cmd, err)
 			}
 			return a.printUp(info, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	registerPIDFile(cmd, &pidFile)
 	return cmd
 }
 

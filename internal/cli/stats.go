@@ -104,13 +104,21 @@ func (a *app) printStats(all []figures, asJSON bool) error {
 		return nil
 	}
 	w := a.table()
-	fmt.Fprintln(w, "NAME\tMEMORY\tPEAK\tLIMIT\tCPU TIME\tTHROTTLED\tPIDS\tLIMIT")
+	fmt.Fprintln(w, "NAME\tMEMORY\tPEAK\tLIMIT\tCPU TIME\tTHROTTLED\tPIDS\tLIMIT\tWAITING CPU/MEMORY/IO")
 	for _, f := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", f.Name,
-			units.BytesSize(float64(f.Memory)), units.BytesSize(float64(f.MemoryPeak)), memory(int64(f.MemoryLimit)),
-			f.CPU.Round(time.Millisecond), f.Throttled.Round(time.Millisecond), f.PIDs, count(f.PIDsLimit))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", f.Name,
+			units.BytesSize(float64(f.Memory)), memory(int64(f.MemoryPeak)), memory(int64(f.MemoryLimit)),
+			f.CPU.Round(time.Millisecond), f.Throttled.Round(time.Millisecond), f.PIDs, count(f.PIDsLimit), pressure(f.Pressure))
 	}
 	return w.Flush()
+}
+
+// pressure shows the share of the last ten seconds that something waited.
+func pressure(p *cgroup.Pressure) string {
+	if p == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f%% / %.1f%% / %.1f%%", p.CPU, p.Memory, p.IO)
 }
 
 func count(n uint64) string {

@@ -60,7 +60,8 @@ func (f *engineFlags) takeDefaults(cmd *cobra.Command) error {
 	e, t := file.Engine, file.Trust
 	for flag, p := range map[string][2]*string{
 		"memory": {&f.memory, &e.Memory}, "disk": {&f.disk, &e.Disk}, "cpus": {&f.cpus, &e.CPUs}, "isolation": {&f.isolation, &e.Isolation},
-		"runtime": {&f.runtime, &e.Runtime}, "share-as": {&f.shareAs, &e.ShareAs}, "daemon-config": {&f.daemonConfig, &e.DaemonConfig},
+		"runtime": {&f.runtime, &e.Runtime}, "cgroup-parent": {&f.cgroupParent, &e.CgroupParent},
+		"share-as": {&f.shareAs, &e.ShareAs}, "daemon-config": {&f.daemonConfig, &e.DaemonConfig},
 		"mirror": {&f.mirror, &e.Mirror}, "certs-dir": {&f.certsDir, &t.CertsDir},
 	} {
 		if unset(flag) && *p[1] != "" {

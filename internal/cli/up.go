@@ -10,7 +10,7 @@ import (
 
 func (a *app) upVerb() *cobra.Command {
 	f := &engineFlags{}
-	asJSON := false
+	asJSON, pidFile := false, ""
 	cmd := &cobra.Command{
 		Use:   "up [NAME]",
 		Short: "Start an engine and keep it",
@@ -25,16 +25,17 @@ func (a *app) upVerb() *cobra.Command {
 			if f.net == netHost {
 				return usage(cmd, "--net host is for a command; choose veth or none")
 			}
-			return a.up(cmd, f, asJSON)
+			return a.up(cmd, f, pidFile, asJSON)
 		},
 	}
 	f.registerFork(a, cmd)
 	f.register(cmd, "network of the engine: veth or none")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	registerPIDFile(cmd, &pidFile)
 	return cmd
 }
 
-func (a *app) up(cmd *cobra.Command, f *engineFlags, asJSON bool) error {
+func (a *app) up(cmd *cobra.Command, f *engineFlags, pidFile string, asJSON bool) error {
 	ctx := cmd.Context()
 	r, err := a.request(cmd, f)
 	if err != nil {
@@ -48,7 +49,7 @@ func (a *app) up(cmd *cobra.Command, f *engineFlags, asJSON bool) error {
 		return err
 	}
 	r.spec.Keep = true
-	info, err := es.StartDetached(ctx, r.spec)
+	info, err := withPIDFile(pidFile, func() (engine.Info, error) { return es.StartDetached(ctx, r.spec) })
 	if err != nil {
 		return explain(cmd, err)
 	}

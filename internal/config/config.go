@@ -47,6 +47,7 @@ type Engine struct {
 	MTU          int      `toml:"mtu"`
 	Isolation    string   `toml:"isolation"`
 	Runtime      string   `toml:"runtime"`
+	CgroupParent string   `toml:"cgroup_parent"`
 	ShareAs      string   `toml:"share_as"`
 	AddHosts     []string `toml:"add_host"`
 	DaemonConfig string   `toml:"daemon_config"`

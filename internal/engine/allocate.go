@@ -9,6 +9,7 @@ import (
 	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/berth-dev/berth/internal/cgroup"
@@ -129,10 +130,22 @@ func (m *Manager) release(ctx context.Context, info *Info) error {
 		if err := os.RemoveAll(m.paths.Engine(info.ID)); err != nil {
 			return fmt.Errorf("remove the engine's directory: %w", err)
 		}
-		left, err := os.ReadDir(m.paths.Engines())
-		if err != nil || len(left) > 0 {
-			return err
-		}
-		return cgroup.RemoveEmpty(m.nest.cgroupParent() + m.paths.Cgroup())
+		return m.removeGroups(ctx, info.CgroupParent)
 	})
+}
+
+// removeGroups removes the control groups that engines have in common and that none is in any more.
+func (m *Manager) removeGroups(ctx context.Context, parent string) error {
+	left, err := os.ReadDir(m.paths.Engines())
+	if err != nil || len(left) > 0 && parent == "" {
+		return err
+	}
+	if len(left) == 0 && parent != "" && m.nest == nil {
+		err = cgroup.RemoveEmpty(m.paths.Cgroup())
+	}
+	others, listErr := m.List(ctx)
+	if slices.ContainsFunc(others, func(o Info) bool { return o.CgroupParent == parent && o.Status != StatusStopped }) {
+		return err
+	}
+	return errors.Join(err, listErr, cgroup.RemoveEmpty(parent+m.paths.Cgroup()))
 }

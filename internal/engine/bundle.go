@@ -154,7 +154,17 @@ func capabilities(userns bool) ([]string, error) {
 func hostname(name string) string { return strings.Trim(strings.ReplaceAll(name, "_", "-"), "-.") }
 
 func (m *Manager) cgroup(info *Info) string {
-	return m.nest.cgroupParent() + m.paths.Cgroup() + "/" + info.ID
+	return info.CgroupParent + m.paths.Cgroup() + "/" + info.ID
+}
+
+// placeCgroup chooses the group below which the engine's will be, and makes that fit.
+func (l *launch) placeCgroup() (err error) {
+	if l.info.CgroupParent = l.m.nest.cgroupParent(); l.info.CgroupParent == "" {
+		if l.info.CgroupParent, err = cgroup.Parent(l.info.Spec.CgroupParent); err != nil {
+			return err
+		}
+	}
+	return cgroup.Prepare(l.info.CgroupParent)
 }
 
 // identifyShares checks that what is to be shared is what was agreed on, and remembers what it is.

@@ -129,7 +129,7 @@ func (m *Manager) collect(ctx context.Context, id string) (bool, error) {
 	}
 	if err != nil {
 		// A record that cannot be read is no reason to keep what it is about.
-		info = &Info{ID: id, Name: id}
+		info = &Info{ID: id, Name: id, CgroupParent: m.nest.cgroupParent()}
 	}
 	lock, err := linux.TryLock(m.paths.Lock(id))
 	if errors.Is(err, linux.ErrLocked) && info.Monitor.PID != 0 && linux.Doomed(info.Monitor.PID, info.Monitor.StartTime) {
@@ -137,7 +137,7 @@ func (m *Manager) collect(ctx context.Context, id string) (bool, error) {
 		lock, err = linux.Lock(ctx, m.paths.Lock(id))
 	}
 	if errors.Is(err, linux.ErrLocked) {
-		return false, m.resumeLeft(info) // its monitor has it, or another collector
+		return false, nil // its monitor, or another collector
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return m.collectOrphan(ctx, id)

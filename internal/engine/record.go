@@ -112,7 +112,7 @@ func (m *Manager) read(id string) (*Info, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		if _, statErr := os.Stat(m.paths.Engine(id)); statErr == nil {
 			// Killed, or at work, before its record was written.
-			info = &Info{ID: id, Name: id, Status: StatusDead}
+			info = &Info{ID: id, Name: id, Status: StatusDead, CgroupParent: m.nest.cgroupParent()}
 			if locked {
 				info.Status = StatusStarting
 			}

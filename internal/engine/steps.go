@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/berth-dev/berth/internal/certsd"
-	"github.com/berth-dev/berth/internal/cgroup"
 	"github.com/berth-dev/berth/internal/ids"
 	"github.com/berth-dev/berth/internal/linux"
 	"github.com/berth-dev/berth/internal/payload"
@@ -92,7 +91,7 @@ func (m *Manager) start(ctx context.Context, l *launch) (_ *Engine, err error) {
 	if _, err := m.Collect(ctx); err != nil {
 		m.log.Warn("collect dead engines", "error", err)
 	}
-	if err := cgroup.Prepare(m.nest.cgroupParent()); err != nil {
+	if err := l.placeCgroup(); err != nil {
 		return nil, err
 	}
 	if l.host, err = ids.ReadHost(); err != nil {

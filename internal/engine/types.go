@@ -37,10 +37,13 @@ type Spec struct {
 	Isolation Isolation `json:"isolation"`      // empty: userns
 	Runtime   string    `json:"runtime,omitempty"`
 	Limits    Limits    `json:"limits"`
-	Network   Network   `json:"network"`
-	Shares    []Share   `json:"shares,omitempty"`
-	ShareAs   ShareAs   `json:"share_as,omitempty"` // empty: root
-	Owner     Owner     `json:"owner"`
+	// CgroupParent is the control group below which the engine's is: an existing one's path,
+	// "own" for that of whoever starts the engine; empty: none.
+	CgroupParent string  `json:"cgroup_parent,omitempty"`
+	Network      Network `json:"network"`
+	Shares       []Share `json:"shares,omitempty"`
+	ShareAs      ShareAs `json:"share_as,omitempty"` // empty: root
+	Owner        Owner   `json:"owner"`
 	// RegistryCAs are the authorities to trust, by registry host[:port].
 	RegistryCAs []RegistryCA `json:"registry_cas,omitempty"`
 	Trust       Trust        `json:"trust,omitzero"`
@@ -120,22 +123,24 @@ type NetNS struct {
 
 // Info is an engine's record: what is stored in engine.json and shown by `berth inspect`.
 type Info struct {
-	ID      string          `json:"id"`
-	Name    string          `json:"name"`
-	Status  Status          `json:"status"`
-	Error   string          `json:"error,omitempty"` // why it ended, when nobody asked it to
-	Spec    Spec            `json:"spec"`
-	Slot    int             `json:"slot"`
-	IDs     *ids.Range      `json:"ids,omitempty"` // of its user namespace; nil for rootful
-	Socket  string          `json:"socket"`        // path of the Docker API's unix socket on this machine
-	Payload string          `json:"payload"`
-	Data    string          `json:"data"`             // the data root on this machine
-	Buildx  string          `json:"buildx,omitempty"` // buildx's directory, with the settings for builders in containers
-	Log     string          `json:"log"`              // what its processes wrote; that of a kept engine outlives it
-	Monitor Process         `json:"monitor"`
-	Init    Process         `json:"init"`
-	NetNS   NetNS           `json:"netns,omitzero"`
-	Net     *network.Record `json:"network_state,omitempty"`
+	ID      string     `json:"id"`
+	Name    string     `json:"name"`
+	Status  Status     `json:"status"`
+	Error   string     `json:"error,omitempty"` // why it ended, when nobody asked it to
+	Spec    Spec       `json:"spec"`
+	Slot    int        `json:"slot"`
+	IDs     *ids.Range `json:"ids,omitempty"` // of its user namespace; nil for rootful
+	Socket  string     `json:"socket"`        // path of the Docker API's unix socket on this machine
+	Payload string     `json:"payload"`
+	Data    string     `json:"data"`             // the data root on this machine
+	Buildx  string     `json:"buildx,omitempty"` // buildx's directory, with the settings for builders in containers
+	Log     string     `json:"log"`              // what its processes wrote; that of a kept engine outlives it
+	// CgroupParent is the group that Spec.CgroupParent stood for when the engine was started.
+	CgroupParent string          `json:"cgroup_parent,omitempty"`
+	Monitor      Process         `json:"monitor"`
+	Init         Process         `json:"init"`
+	NetNS        NetNS           `json:"netns,omitzero"`
+	Net          *network.Record `json:"network_state,omitempty"`
 	// ShareUIDs and ShareGIDs are the ids that files in shares may have on disk for ids
 	// inside that are not the owner's.
 	ShareUIDs ids.Range `json:"share_uids,omitzero"`

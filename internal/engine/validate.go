@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/berth-dev/berth/internal/certsd"
+	"github.com/berth-dev/berth/internal/cgroup"
 	"github.com/berth-dev/berth/internal/disklimit"
 	"github.com/berth-dev/berth/internal/state"
 )
@@ -38,7 +39,7 @@ func (s *Spec) Validate() error {
 		s.ShareAs = ShareAsRoot
 	}
 	for _, check := range []func(*Spec) error{
-		checkName, checkChoices, checkLimits, checkNetwork, checkShares, checkRuntime, checkCAs, checkTrust, checkDaemonConfig, checkFrom,
+		checkName, checkChoices, checkLimits, checkCgroupParent, checkNetwork, checkShares, checkRuntime, checkCAs, checkTrust, checkDaemonConfig, checkFrom,
 	} {
 		if err := check(s); err != nil {
 			return err
@@ -84,6 +85,13 @@ func checkLimits(s *Spec) error {
 		return &SpecError{"--pids", fmt.Sprintf("%d processes are too few for dockerd and a container; give at least %d", l.PIDs, minPIDs)}
 	case l.Disk < 0 || l.Disk > 0 && l.Disk < disklimit.Least:
 		return &SpecError{"--disk", fmt.Sprintf("%d bytes are too few for an engine; give at least %dm", l.Disk, disklimit.Least>>20)}
+	}
+	return nil
+}
+
+func checkCgroupParent(s *Spec) error {
+	if err := cgroup.CheckParent(s.CgroupParent); err != nil {
+		return &SpecError{"--cgroup-parent", err.Error()}
 	}
 	return nil
 }
