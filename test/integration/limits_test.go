@@ -52,14 +52,14 @@ func TestLimitsOfAContainer(t *testing.T) {
 // Limits of an engine hold for dockerd and all containers together.
 func TestLimitsOfAnEngine(t *testing.T) {
 	guard(t)
-	e := up(t, "bounded", "--memory", "256m", "--cpus", "0.5", "--pids", "200")
+	e := up(t, "bounded", "--memory", "256m", "--cpus", "0.9", "--pids", "150")
 	for _, test := range []struct {
 		names []string
 		want  string
 	}{
 		{[]string{"memory.limit_in_bytes", "memory.max"}, "268435456"},
-		{[]string{"cpu.cfs_quota_us", "cpu.max"}, "50000"},
-		{[]string{"pids.max"}, "200"},
+		{[]string{"cpu.cfs_quota_us", "cpu.max"}, "90000"},
+		{[]string{"pids.max"}, "150"},
 	} {
 		text, _ := os.ReadFile(engineCgroupFile(t, e.ID, test.names...))
 		if value, _, _ := strings.Cut(strings.TrimSpace(string(text)), " "); value != test.want {
@@ -68,7 +68,7 @@ func TestLimitsOfAnEngine(t *testing.T) {
 	}
 	t.Run("processes by effect", func(t *testing.T) {
 		e.t = t
-		r := e.in([]string{"--pids-limit=-1"}, "i=0; while [ $i -lt 250 ]; do sleep 1000 & i=$((i+1)); done")
+		r := e.in([]string{"--pids-limit=-1"}, "i=0; while [ $i -lt 160 ]; do sleep 1000 & i=$((i+1)); done")
 		want(t, "the last process", r.stderr, "fork")
 	})
 	t.Run("processors by effect", func(t *testing.T) {

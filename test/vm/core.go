@@ -7,15 +7,16 @@ import "strings"
 // half the time that a change's tests may take under TCG. RUN=. runs all.
 var core = []string{
 	// Packages whose tests take no time.
-	"TestMissing", "TestSwapLimit", "TestPrepare", "TestOOMCount", "TestChown", "TestNothingToDoOnV1", "TestControllers", "TestProcesses",
+	"TestMissingControllers", "TestSwapLimit", "TestPrepare", "TestOOMCount", "TestChown", "TestParent", "TestDelegated", "TestKill", "TestNothingToDoOnV1", "TestControllersAre", "TestProcessesAre", "TestProcessesOfOther",
 	"TestTraffic", "TestForwarding", "TestDockerUser",
 	// Control groups.
 	"TestLimitsOf", "TestRunReportsOOM", "TestEverythingStays", "TestEnginesCgroup", "TestCgroupNamespaces", "TestDockerStats", "TestBerthStats", "TestLimitsCannotBeRaised",
+	"TestCgroupParent", "TestAnEngineInAnEngine", "TestAnotherRuntime",
 	// An engine's life, network, data and end.
 	"TestExitStatus", "TestMonitorKilledAtEveryStep", "TestLifeOfAnEngine", "TestWayOut", "TestLoopbackResolver", "TestTwoEnginesOnOnePort",
 	"TestOwnersInTheWorkspace", "TestFileSystems", "TestBesideADockerHost",
 	// Under systemd alone.
-	"TestUnitStarts", "TestRestartKeeps", "TestStopLeaves", "TestSystemdRestarts", "TestLimitsSurvive", "TestBesideNetworkd", "TestBesideNftables",
+	"TestUnitStarts", "TestRestartKeeps", "TestStopLeaves", "TestSystemdRestarts", "TestLimitsSurvive", "TestEngineIsInItsUnit", "TestOwnGroup", "TestBesideNetworkd", "TestBesideNftables", "TestBesideFirewalld",
 }
 
 func corePattern() string { return "^(" + strings.Join(core, "|") + ")" }

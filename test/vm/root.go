@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"regexp"
 
 	"github.com/berth-dev/berth/test/vm/machine"
 )
@@ -14,9 +15,16 @@ const dockerDir = "/usr/lib/berth-vm/docker.io"
 var dockerPackages = []string{"docker.io", "containerd", "runc", "tini", "libdevmapper1.02.1"}
 
 // root is what the tests need.
-func root() machine.Root {
-	return machine.Base().With(machine.Root{Apart: map[string][]string{dockerDir[1:]: dockerPackages}})
+func (s settings) root() machine.Root {
+	r := machine.Base().With(machine.Root{Packages: []string{"crun"}, Apart: map[string][]string{dockerDir[1:]: dockerPackages}})
+	if s.Init == "systemd" {
+		r = r.With(machine.Root{Packages: []string{"firewalld"}, Without: withPython})
+	}
+	return r
 }
+
+// withPython leaves out what firewalld does not need: it asks PolicyKit about users other than root.
+var withPython = regexp.MustCompile(machine.NotNeeded + `|^polkitd$|^libpolkit|^libduktape`)
 
 func (s settings) store() machine.Store { return machine.Store{Dir: s.Cache, Say: say} }
 

@@ -11,7 +11,7 @@ import (
 // the work disk to boot and then to run its job, or systemd, which has a service for the
 // job. Nothing is typed at it.
 func Base() Root {
-	return Root{Packages: basePackages, Without: notNeeded, Files: baseFiles, Links: baseLinks, Dirs: baseDirs, RoomMiB: 128}
+	return Root{Packages: basePackages, Without: notInBase, Files: baseFiles, Links: baseLinks, Dirs: baseDirs, RoomMiB: 128}
 }
 
 var basePackages = []string{
@@ -20,8 +20,10 @@ var basePackages = []string{
 	"systemd", "systemd-resolved", "dbus", "udev",
 }
 
-// notNeeded are dependencies that only installing needs.
-var notNeeded = regexp.MustCompile(`^(lib)?perl|-perl$|^(lib)?python3|^usrmerge$|^initramfs-tools|^klibc|^libklibc|^libicu|^debconf|^openssl$|^adduser$|^cpio$|^linux-base$|^dpkg$|^gcc-`)
+// NotNeeded matches dependencies that only installing needs. [Base] has no Python either.
+const NotNeeded = `^(lib)?perl|-perl$|^usrmerge$|^initramfs-tools|^klibc|^libklibc|^libicu|^debconf|^openssl$|^adduser$|^cpio$|^linux-base$|^dpkg$|^gcc-`
+
+var notInBase = regexp.MustCompile(NotNeeded + `|^(lib)?python3`)
 
 // baseFiles are what the packages' installation scripts, or an administrator, would write.
 var baseFiles = map[string]string{

@@ -85,7 +85,7 @@ func (m Machine) qemu(ctx context.Context, more ...string) *exec.Cmd {
 	args := append([]string{"-n", "10", m.Accelerator.with.program}, m.Accelerator.with.args...)
 	args = append(args, "-machine", "q35", "-smp", fmt.Sprint(processors), "-m", fmt.Sprint(m.MiB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-kernel", m.Kernel.image, "-initrd", m.Kernel.initrd,
-		"-append", strings.Join(append([]string{"console=ttyS0 quiet panic=-1 mitigations=off"}, m.Words...), " "))
+		"-append", strings.Join(append([]string{"console=ttyS0 quiet panic=-1 mitigations=off psi=1"}, m.Words...), " "))
 	cmd := exec.CommandContext(ctx, "nice", append(append(args, m.Accelerator.args...), more...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = 2 * time.Second

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -182,4 +183,36 @@ func TestBesideNftablesRuleset(t *testing.T) {
 	if rules := must(t, "nft", "list", "table", "inet", "filter"); strings.Count(rules, "accept") == 0 || !strings.Contains(rules, "policy drop") {
 		t.Errorf("the ruleset has changed: %s", rules)
 	}
+}
+
+// firewalld rejects what it is not told of; what `berth doctor` then says to do lets engines
+// out, and neither a reload nor a restart of it cuts them off.
+func TestBesideFirewalld(t *testing.T) {
+	connect(t)
+	if _, err := exec.LookPath("firewall-cmd"); err != nil {
+		t.Skip("firewalld is not installed")
+	}
+	t.Cleanup(func() {
+		try("systemctl", "stop", "firewalld")
+		try("nft", "flush", "ruleset")
+	})
+	must(t, "systemctl", "start", "firewalld")
+	must(t, "firewall-cmd", "--permanent", "--zone=public", "--remove-forward")
+	must(t, "firewall-cmd", "--reload")
+	unit(t, "fire", "")
+	docker(t, "fire", "load", "-q", "-i", imageTar)
+	if out, err := try("berth", "docker", "--engine", "fire", "run", "--rm", imageName, "sh", "-c", "wget -q -O - http://"+worldAddress+"/"); err == nil {
+		t.Fatalf("firewalld rejects nothing here, so that this test shows nothing: %s", out)
+	}
+	out, _ := try("berth", "doctor")
+	const remedy = "firewall-cmd --zone=trusted --add-source="
+	_, source, ok := strings.Cut(out, remedy)
+	if !ok {
+		t.Fatalf("berth doctor does not say what to do: %s", out)
+	}
+	must(t, "firewall-cmd", "--permanent", "--zone=trusted", "--add-source="+strings.Fields(source)[0])
+	must(t, "firewall-cmd", "--reload")
+	getsOut(t, "fire", "after a reload")
+	must(t, "systemctl", "restart", "firewalld")
+	getsOut(t, "fire", "after a restart")
 }
