@@ -20,7 +20,7 @@ sudo := $(if $(filter 0,$(shell id -u)),,-exec "sudo -E")
 export BERTH := $(CURDIR)/bin/berth
 export GOWORK := off
 
-.PHONY: help deps payload build image sbom test test-unit test-race test-deps test-integration test-sdk test-image test-kube test-kube-vm test-vm test-matrix test-table check demo bench clean distclean
+.PHONY: help deps payload build image sbom test test-unit test-race test-deps test-integration test-sdk test-image test-kube test-kube-vm test-vm test-container test-matrix test-table check demo bench clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 20
@@ -79,6 +79,9 @@ test-kube-vm: build test-deps ## pods without privileges, on a node with systemd
 
 test-vm: build ## core tests in a virtual machine: KERNEL= CGROUP=v2|hybrid|v1 FS= INIT=busybox|systemd MEM= IPV6=0|1 RUN=
 	cd test && $(GO) run $(sudo) ./vm run
+
+test-container: build ## core tests in a container of an engine on this machine: RUN= (root)
+	cd test && $(GO) run $(sudo) ./vm container
 
 test-matrix: build ## the same in the useful combinations, and the table test × environment
 	cd test && $(GO) run $(sudo) ./vm matrix

@@ -2,9 +2,7 @@ package snapshot
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -59,9 +57,9 @@ func (d *draft) moveLayers(ctx context.Context) error {
 	return d.keepBases()
 }
 
-// makeLayersDir makes the directory of the snapshot's own layers, unless there is one.
+// makeLayersDir makes the directory of the snapshot's own layers.
 func (d *draft) makeLayersDir() error {
-	if err := d.root.Mkdir(ownLayers, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := d.root.Mkdir(ownLayers, 0o711); err != nil {
 		return err
 	}
 	owner := int(d.src.IDs.First)
@@ -69,10 +67,10 @@ func (d *draft) makeLayersDir() error {
 }
 
 func (d *draft) takeLayer(ctx context.Context, from, links, to *os.File, name string) error {
-	if !d.src.copies() {
+	if !d.src.Apart {
 		return d.moveLayer(from, links, to, name)
 	}
-	if err := d.copyLayer(ctx, to, name); err != nil && !errors.Is(err, fs.ErrExist) { // it was, before the pause
+	if err := d.copyLayer(ctx, to, name); err != nil {
 		return err
 	}
 	return link(links, name, layers.Link(d.manifest.ID, name), d.src.IDs)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -25,7 +27,7 @@ func runOne(ctx context.Context, s settings) error {
 	if err != nil {
 		return fmt.Errorf("KERNEL=%s: %w", s.Kernel, err)
 	}
-	rootImage, err := store.Root(ctx, root())
+	rootImage, err := store.Root(ctx, s.root())
 	if err != nil {
 		return fmt.Errorf("root file system: %w", err)
 	}
@@ -60,6 +62,11 @@ func boot(ctx context.Context, s settings, m machine.Machine) error {
 	if err != nil {
 		return err
 	}
+	return judge(ctx, s, cmd, out, m.Console)
+}
+
+// judge follows the report of a machine or container to its end.
+func judge(ctx context.Context, s settings, cmd *exec.Cmd, out io.Reader, console string) error {
 	results, err := newResults(ctx, s)
 	if err != nil {
 		return err
@@ -71,28 +78,28 @@ func boot(ctx context.Context, s settings, m machine.Machine) error {
 	}
 	results.summary(os.Stdout)
 	if state := cmd.ProcessState; state != nil {
-		say("%s: the machine took %.0f s of processor time", s.name(), (state.UserTime() + state.SystemTime()).Seconds())
+		say("%s: it took %.0f s of processor time", s.name(), (state.UserTime() + state.SystemTime()).Seconds())
 	}
 	switch {
 	case readErr != nil:
 		return readErr
 	case !results.done:
-		return ended(ctx, s, waitErr, m.Console)
+		return ended(ctx, s, waitErr, console)
 	case results.failed():
 		return fmt.Errorf("%w in %s; logs: %s", errTests, s.name(), s.logs())
 	}
 	return nil
 }
 
-// ended says why a machine that is gone gave no full report.
+// ended says why a machine or container that is gone gave no full report.
 func ended(ctx context.Context, s settings, err error, console string) error {
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-		return fmt.Errorf("the machine ran longer than LIMIT=%v; its console: %s", s.Limit, console)
+		return fmt.Errorf("it ran longer than LIMIT=%v; its console: %s", s.Limit, console)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return fmt.Errorf("the machine ended before all tests had (%v); its console: %s", err, console)
+	return fmt.Errorf("it ended before all tests had (%v); its console: %s", err, console)
 }
 
 // logs is where a run leaves its report, console and the output of failed tests.

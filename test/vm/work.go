@@ -9,10 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/berth-dev/berth/test/deadline"
+	"github.com/berth-dev/berth/test/program"
 	"github.com/berth-dev/berth/test/vm/job"
 	"github.com/berth-dev/berth/test/vm/machine"
 )
@@ -71,24 +71,31 @@ func (u suite) has(s settings) (bool, error) {
 	return false, nil
 }
 
-// makeWork makes the disk with berth, the test binaries and the job.
+// makeWork makes the work disk.
 func makeWork(ctx context.Context, s settings, image string, scale int) error {
 	tree := image + ".tree"
 	defer os.RemoveAll(tree)
-	if err := os.RemoveAll(tree); err != nil {
+	if err := makeTree(ctx, s, tree, scale); err != nil {
 		return err
 	}
+	return machine.Image(ctx, image, tree, 16)
+}
+
+// makeTree makes a directory with berth, the test binaries and the job, in the places where
+// the repository has them.
+func makeTree(ctx context.Context, s settings, tree string, scale int) error {
 	for _, dir := range []string{"bin", ".cache/test", "test/probe"} {
 		if err := os.MkdirAll(filepath.Join(tree, dir), 0o755); err != nil {
 			return err
 		}
 	}
-	program := os.Getenv("BERTH")
-	if program == "" {
-		program = filepath.Join(s.Repo, "bin/berth")
-	}
-	if err := link(program, filepath.Join(tree, "bin/berth")); err != nil {
+	berth := s.program()
+	if err := link(berth, filepath.Join(tree, "bin/berth")); err != nil {
 		return fmt.Errorf("%w; `make build` makes berth", err)
+	}
+	unpacked, err := addPayload(ctx, s, berth, tree)
+	if err != nil {
+		return err
 	}
 	tests, err := compile(ctx, s, tree)
 	if err != nil {
@@ -97,7 +104,7 @@ func makeWork(ctx context.Context, s settings, image string, scale int) error {
 	if s.Shell != "" {
 		tests = []job.Test{{Package: module + "/command", Binary: "/bin/bash", Args: []string{"-c", s.Shell}, Dir: "/"}}
 	}
-	if err := makeContainerImage(ctx, s, program, filepath.Join(tree, containerImage), tests); err != nil {
+	if err := makeContainerImage(ctx, s, berth, filepath.Join(tree, containerImage), tests); err != nil {
 		return err
 	}
 	order := job.Job{
@@ -105,7 +112,7 @@ func makeWork(ctx context.Context, s settings, image string, scale int) error {
 		Env: []string{
 			"BERTH=" + job.Dir + "/bin/berth", "BERTH_TEST_BUSYBOX=/usr/bin/busybox", "BERTH_TEST_PROBE=" + job.Dir + "/bin/probe",
 			"BERTH_TEST_THROWAWAY=1", fmt.Sprintf("%s=%d", deadline.EnvScale, scale), "BERTH_TEST_ENVIRONMENT=" + s.name(),
-			"BERTH_TEST_IMAGE=" + job.Dir + "/" + containerImage,
+			"BERTH_TEST_IMAGE=" + job.Dir + "/" + containerImage, program.EnvPayload + "=" + filepath.Join(job.Dir, unpacked),
 		},
 	}
 	text, err := json.MarshalIndent(order, "", "\t")
@@ -118,26 +125,7 @@ func makeWork(ctx context.Context, s settings, image string, scale int) error {
 	if err := os.CopyFS(filepath.Join(tree, "deploy/systemd"), os.DirFS(filepath.Join(s.Repo, "deploy/systemd"))); err != nil {
 		return err
 	}
-	if err := os.Symlink(dockerDir, filepath.Join(tree, ".cache/test/docker.io")); err != nil {
-		return err
-	}
-	return machine.Image(ctx, image, tree, 16)
-}
-
-// containerImage is berth's container image in the guest.
-const containerImage = "berth-image.tar"
-
-// makeContainerImage makes the image if a test is going to run it: out here that is quick.
-func makeContainerImage(ctx context.Context, s settings, program, out string, tests []job.Test) error {
-	if !slices.ContainsFunc(tests, func(t job.Test) bool { return filepath.Base(t.Dir) == "dind" }) {
-		return nil
-	}
-	cmd := exec.CommandContext(ctx, program, "image", "build", "-o", out)
-	cmd.Env = append(os.Environ(), "BERTH_STATE_DIR="+filepath.Join(s.Cache, "state"), "BERTH_RUN_DIR="+filepath.Join(s.Cache, "run"))
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("berth image build: %w\n%s", err, text)
-	}
-	return nil
+	return os.Symlink(dockerDir, filepath.Join(tree, ".cache/test/docker.io"))
 }
 
 // link makes a file appear at another place without copying it, where possible.

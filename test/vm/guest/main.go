@@ -1,6 +1,7 @@
 // Command guest makes the virtual machine fit for the tests, runs them, and reports
 // through a virtio port (package job has the protocol). It is called by the machine's
-// init: `guest boot` at first, when init is no systemd, and then `guest tests`.
+// init: `guest boot` at first, when init is no systemd, and then `guest tests`. In a
+// container it is `guest container`, and reports on standard output.
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-dev/berth/internal/cgroup/leaf"
 	"github.com/berth-dev/berth/test/vm/job"
 )
 
@@ -24,10 +26,15 @@ func main() {
 	if err == nil {
 		err = json.Unmarshal(text, &order)
 	}
-	if err == nil && len(os.Args) > 1 && os.Args[1] == "boot" {
+	verb := append(os.Args[1:], "tests")[0]
+	switch {
+	case err != nil:
+	case verb == "boot":
 		err = boot(order)
-	} else if err == nil {
-		err = tests(order)
+	case verb == "container":
+		err = inContainer(order)
+	default:
+		err = inMachine(order)
 		powerOff()
 	}
 	if err != nil {
@@ -48,23 +55,40 @@ func (r report) send(e job.Event) error {
 	return err
 }
 
-func tests(order job.Job) error {
+func inMachine(order job.Job) error {
 	port, err := openPort()
 	if err != nil {
 		return err
 	}
-	r := report{port}
 	limit := unix.Rlimit{Cur: 1024, Max: 524288} // as systemd has it
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return fmt.Errorf("limit of open files: %w", err)
 	}
+	return tests(order, port, joinRoot) // each time: systemd takes away what none of its own units needs
+}
+
+// inContainer reports on standard output. The container's own group is made fit for groups
+// below it once.
+func inContainer(order job.Job) error {
+	if err := leaf.Enter(); err != nil {
+		return err
+	}
+	return tests(order, os.Stdout, func() error { return nil })
+}
+
+// tests runs the test binaries, each after prepare.
+func tests(order job.Job, port *os.File, prepare func() error) error {
+	r := report{port}
 	if err := r.send(job.Event{Boot: state()}); err != nil {
 		return err
 	}
 	var failed error
 	for _, t := range order.Tests {
 		failed = errors.Join(failed, r.send(job.Event{Package: t.Package}))
-		status, err := one(order, t, port)
+		status, err := 1, prepare()
+		if err == nil {
+			status, err = one(order, t, port)
+		}
 		if err != nil {
 			failed = errors.Join(failed, r.send(job.Event{Error: err.Error()}))
 		}
@@ -75,10 +99,6 @@ func tests(order job.Job) error {
 
 // one runs a test binary and returns how it ended.
 func one(order job.Job, t job.Test, port *os.File) (int, error) {
-	// Each time: systemd takes away what none of its own units needs.
-	if err := joinRoot(); err != nil {
-		return 1, err
-	}
 	cmd := exec.Command(t.Binary, t.Args...)
 	cmd.Dir = t.Dir
 	cmd.Env = append([]string{

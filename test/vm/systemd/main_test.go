@@ -17,6 +17,7 @@ import (
 
 	"github.com/berth-dev/berth/test/deadline"
 	"github.com/berth-dev/berth/test/image"
+	"github.com/berth-dev/berth/test/program"
 )
 
 // envThrowAway says that the machine is thrown away after the tests.
@@ -54,7 +55,7 @@ func needsSystemd(t *testing.T) {
 	}
 }
 
-// setUp installs berth and its units as deploy/systemd/README.md says, and extracts the
+// setUp installs berth and its units as deploy/systemd/README.md says, and has it take its
 // payload.
 func setUp() error {
 	for _, dir := range []string{"/etc/default", "/etc/systemd/network", "/usr/local/bin"} {
@@ -80,6 +81,9 @@ func setUp() error {
 	}
 	imageTar = "/var/tmp/berth-image.tar"
 	if err := image.SaveTar(imageTar, imageName, img); err != nil {
+		return err
+	}
+	if err := program.UsePayload(); err != nil {
 		return err
 	}
 	for _, args := range [][]string{{"systemctl", "daemon-reload"}, {"berth", "run", "--", "true"}} {
