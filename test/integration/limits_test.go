@@ -52,13 +52,13 @@ func TestLimitsOfAContainer(t *testing.T) {
 // Limits of an engine hold for dockerd and all containers together.
 func TestLimitsOfAnEngine(t *testing.T) {
 	guard(t)
-	e := up(t, "bounded", "--memory", "256m", "--cpus", "0.9", "--pids", "150")
+	e := up(t, "bounded", "--memory", "256m", "--cpus", "0.5", "--pids", "150")
 	for _, test := range []struct {
 		names []string
 		want  string
 	}{
 		{[]string{"memory.limit_in_bytes", "memory.max"}, "268435456"},
-		{[]string{"cpu.cfs_quota_us", "cpu.max"}, "90000"},
+		{[]string{"cpu.cfs_quota_us", "cpu.max"}, "50000"},
 		{[]string{"pids.max"}, "150"},
 	} {
 		text, _ := os.ReadFile(engineCgroupFile(t, e.ID, test.names...))

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -82,11 +83,10 @@ type Machine struct {
 // qemu prepares a machine. It ends when ctx is cancelled or this thread dies.
 func (m Machine) qemu(ctx context.Context, more ...string) *exec.Cmd {
 	processors := max(m.Processors, 2)
-	args := append([]string{"-n", "10", m.Accelerator.with.program}, m.Accelerator.with.args...)
-	args = append(args, "-machine", "q35", "-smp", fmt.Sprint(processors), "-m", fmt.Sprint(m.MiB),
+	args := append(slices.Clone(m.Accelerator.with.args), "-machine", "q35", "-smp", fmt.Sprint(processors), "-m", fmt.Sprint(m.MiB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-kernel", m.Kernel.image, "-initrd", m.Kernel.initrd,
 		"-append", strings.Join(append([]string{"console=ttyS0 quiet panic=-1 mitigations=off psi=1"}, m.Words...), " "))
-	cmd := exec.CommandContext(ctx, "nice", append(append(args, m.Accelerator.args...), more...)...)
+	cmd := exec.CommandContext(ctx, m.Accelerator.with.program, append(append(args, m.Accelerator.args...), more...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = 2 * time.Second
 	return cmd
