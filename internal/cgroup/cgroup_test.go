@@ -150,7 +150,7 @@ type placed struct {
 
 func (p placed) Path(string) string { return p.dir }
 
-func TestKill(t *testing.T) {
+func TestKillGroup(t *testing.T) {
 	group := fake(t, map[string]string{"cgroup.kill": ""})
 	if err := (v2{}).kill(placed{dir: group}); err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@ import "strings"
 // half the time that a change's tests may take under TCG. RUN=. runs all.
 var core = []string{
 	// Packages whose tests take no time.
-	"TestMissingControllers", "TestSwapLimit", "TestPrepare", "TestOOMCount", "TestChown", "TestParent", "TestDelegated", "TestKill", "TestNothingToDoOnV1", "TestControllersAre", "TestProcessesAre", "TestProcessesOfOther",
+	"TestMissingControllers", "TestSwapLimit", "TestPrepare", "TestOOMCount", "TestChown", "TestParent", "TestDelegated", "TestKillGroup", "TestNothingToDoOnV1", "TestControllersAre", "TestProcessesAre", "TestProcessesOfOther",
 	"TestTraffic", "TestForwarding", "TestDockerUser",
 	// Control groups.
 	"TestLimitsOf", "TestRunReportsOOM", "TestEverythingStays", "TestEnginesCgroup", "TestCgroupNamespaces", "TestDockerStats", "TestBerthStats", "TestLimitsCannotBeRaised",
