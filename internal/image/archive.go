@@ -27,7 +27,7 @@ type archive struct {
 	ctx context.Context
 }
 
-func writeArchive(ctx context.Context, w io.Writer, o Options, img v1.Image) error {
+func writeArchive(ctx context.Context, w io.Writer, o Options, img *assembled) error {
 	tag, err := name.NewTag(o.Name)
 	if err != nil {
 		return fmt.Errorf("image name %q: %w", o.Name, err)
@@ -39,40 +39,28 @@ func writeArchive(ctx context.Context, w io.Writer, o Options, img v1.Image) err
 	return a.tar.Close()
 }
 
-func (a *archive) fill(tag name.Tag, o Options, img v1.Image) error {
+func (a *archive) fill(tag name.Tag, o Options, img *assembled) error {
 	for _, d := range []string{"blobs", "blobs/sha256"} {
 		if err := a.write(dir(d, 0o755), nil); err != nil {
 			return err
 		}
 	}
-	digest, err := img.Digest()
+	digest, _, err := v1.SHA256(bytes.NewReader(img.manifest))
 	if err != nil {
 		return err
 	}
-	manifest, err := img.RawManifest()
-	if err != nil {
-		return err
-	}
-	configDigest, err := img.ConfigName()
-	if err != nil {
-		return err
-	}
-	config, err := img.RawConfigFile()
+	configDigest, _, err := v1.SHA256(bytes.NewReader(img.config))
 	if err != nil {
 		return err
 	}
 	entry := saved{Config: blob(configDigest), RepoTags: []string{familiar(tag)}}
-	if err := a.file(blob(digest), manifest); err != nil {
+	if err := a.file(blob(digest), img.manifest); err != nil {
 		return err
 	}
-	if err := a.file(blob(configDigest), config); err != nil {
+	if err := a.file(blob(configDigest), img.config); err != nil {
 		return err
 	}
-	layers, err := img.Layers()
-	if err != nil {
-		return err
-	}
-	for _, layer := range layers {
+	for _, layer := range img.layers {
 		file, err := a.layer(layer)
 		if err != nil {
 			return err
@@ -89,7 +77,7 @@ func (a *archive) fill(tag name.Tag, o Options, img v1.Image) error {
 	return a.json("index.json", v1.IndexManifest{
 		SchemaVersion: 2, MediaType: types.OCIImageIndex,
 		Manifests: []v1.Descriptor{{
-			MediaType: types.OCIManifestSchema1, Digest: digest, Size: int64(len(manifest)),
+			MediaType: types.OCIManifestSchema1, Digest: digest, Size: int64(len(img.manifest)),
 			Platform: &v1.Platform{OS: platformOS, Architecture: arch},
 			// What containerd and Docker 29 name an imported image after.
 			Annotations: map[string]string{"io.containerd.image.name": canonical(tag), "org.opencontainers.image.ref.name": tag.TagStr()},

@@ -14,8 +14,14 @@ import (
 // HealthVerb is the verb that the image's HEALTHCHECK runs.
 const HealthVerb = "health"
 
+// assembled is an image as it is written.
+type assembled struct {
+	manifest, config []byte
+	layers           []v1.Layer
+}
+
 // assemble puts the layers together with what `docker run` needs to know.
-func assemble(o Options, layers *layerSet) (v1.Image, error) {
+func assemble(o Options, layers *layerSet) (*assembled, error) {
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	var err error
 	for i, layer := range layers.layers {
@@ -35,7 +41,10 @@ func assemble(o Options, layers *layerSet) (v1.Image, error) {
 	file.OS, file.Architecture, _ = strings.Cut(o.Platform, "/")
 	file.Created = v1.Time{Time: o.Created}
 	file.Config = config(o)
-	return mutate.ConfigFile(img, file)
+	if img, err = mutate.ConfigFile(img, file); err != nil {
+		return nil, err
+	}
+	return withStartInterval(img, layers.layers)
 }
 
 func config(o Options) v1.Config {

@@ -72,6 +72,9 @@ func TestBuildIsReproducibleAndValid(t *testing.T) {
 	if c := file.Config; strings.Join(c.Entrypoint, " ") != "berth init" || c.StopSignal != "SIGTERM" || c.Healthcheck == nil {
 		t.Errorf("%+v", c)
 	}
+	if raw, err := img.RawConfigFile(); err != nil || !strings.Contains(string(raw), `"StartInterval":500000000`) {
+		t.Errorf("no start interval: %s, %v", raw, err)
+	}
 	if file.Architecture != "amd64" || !file.Created.Equal(time.Unix(1e9, 0)) {
 		t.Errorf("%s, %s", file.Architecture, file.Created)
 	}
