@@ -120,19 +120,33 @@ func (s *starter) hereArgs(parent string) (args, env []string, err error) {
 	}
 	args = append(args, "--config-file="+config, "--data-root="+p.dataRoot)
 	args = append(append(args, p.args...), p.tlsArgs(tlsDir)...)
-	path := "PATH=/usr/bin:/usr/sbin"
+	path, err := s.ownPrograms()
+	if err != nil {
+		return nil, nil, err
+	}
+	env = append(s.daemonEnv(), "PATH="+path, "HOME=/root")
+	return args, env, nil
+}
+
+// ownPrograms puts before others what dockerd is to run in their place, and returns its PATH.
+func (s *starter) ownPrograms() (string, error) {
+	links := map[string]string{}
+	if s.env["DOCKER_IPTABLES_LEGACY"] != "" {
+		links = legacyPrograms()
+	}
 	if !writableSysfs() {
 		// Containers that ask for a writable sysfs have to be given another.
-		if err := os.MkdirAll(programsDir, 0o755); err != nil {
-			return nil, nil, err
-		}
-		if err := os.Symlink(initProgram, filepath.Join(programsDir, pid1.RuntimeName)); err != nil {
-			return nil, nil, err
-		}
-		path = "PATH=" + programsDir + ":/usr/bin:/usr/sbin"
+		links[pid1.RuntimeName] = initProgram
 	}
-	env = append(s.daemonEnv(), path, "HOME=/root")
-	return args, env, nil
+	if err := os.MkdirAll(programsDir, 0o755); err != nil {
+		return "", err
+	}
+	for name, target := range links {
+		if err := os.Symlink(target, filepath.Join(programsDir, name)); err != nil {
+			return "", err
+		}
+	}
+	return programsDir + ":/usr/bin:/usr/sbin", nil
 }
 
 const (

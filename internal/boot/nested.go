@@ -149,14 +149,23 @@ func (s *starter) legacy(n *engine.Nest) {
 		return
 	}
 	const dir = "/etc/berth/iptables-legacy"
-	for _, name := range []string{"iptables", "ip6tables"} {
-		for _, suffix := range []string{"", "-save", "-restore"} {
-			n.Files = append(n.Files, pid1.File{Path: filepath.Join(dir, name+suffix), Link: "/usr/sbin/" + name + "-legacy" + suffix})
-		}
+	for name, target := range legacyPrograms() {
+		n.Files = append(n.Files, pid1.File{Path: filepath.Join(dir, name), Link: target})
 	}
 	n.Env = append(n.Env, "PATH="+dir+":/usr/bin:/usr/sbin")
 	n.Without = append(n.Without, "firewall-backend")
 	n.Args = append(n.Args, "--firewall-backend=iptables")
+}
+
+// legacyPrograms are the iptables programs for old kernels by the names that dockerd calls.
+func legacyPrograms() map[string]string {
+	links := map[string]string{}
+	for _, name := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			links[name+suffix] = "/usr/sbin/" + name + "-legacy" + suffix
+		}
+	}
+	return links
 }
 
 // passed are the variables that dockerd itself reads, by name or by how they begin.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,9 +36,21 @@ func prepare() error {
 	if empty("/sys/kernel/security") {
 		_ = unix.Mount("securityfs", "/sys/kernel/security", "securityfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_RDONLY, "")
 	}
+	if !mounted("/tmp") {
+		_ = unix.Mount(ownTmp, "/tmp", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777")
+	}
 	// What is mounted in a container inside must be able to appear outside and the other way round.
 	_ = unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, "")
 	return nil
+}
+
+// ownTmp is the source of the /tmp that the container has if nobody mounted one.
+const ownTmp = "berth-tmp"
+
+// mounted reports whether something is mounted at dir or below.
+func mounted(dir string) bool {
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
+	return err != nil || len(mounts) > 0
 }
 
 func empty(dir string) bool {

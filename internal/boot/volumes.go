@@ -26,7 +26,7 @@ func volumes(skip ...string) ([]engine.Volume, error) {
 	}
 	var out []engine.Volume
 	for _, m := range mounts {
-		if m.Mountpoint == "/" || m.FSType == "tmpfs" && within(m.Mountpoint, "/run") || reservedPath(m.Mountpoint, skip) {
+		if m.Mountpoint == "/" || m.Source == ownTmp || m.FSType == "tmpfs" && within(m.Mountpoint, "/run") || reservedPath(m.Mountpoint, skip) {
 			continue
 		}
 		out = append(out, engine.Volume{
