@@ -2,6 +2,7 @@ package dind
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +145,24 @@ func TestDataOnAVolumeOutlivesTheContainer(t *testing.T) {
 	})
 }
 
+func TestDataOnABindMount(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		dir, err := os.MkdirTemp(shared, "data-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		for range 2 {
+			e := h.privileged(t, "bound", []string{"-v", dir + ":/var/lib/docker"})
+			if r := e.in(nil, "stat -c %u /home/user/note"); r.stdout != "1000" {
+				t.Errorf("owner of a file in a layer: %s", r)
+			}
+			h.must(t, "stop", e.name)
+			e.remove()
+		}
+	})
+}
+
 func TestDataOnTheContainersOverlayIsRefused(t *testing.T) {
 	r := current(t).try(t, "run", "--rm", "--privileged", imageName, "--data-root=/somewhere")
 	if r.code == 0 {
@@ -157,20 +176,29 @@ func TestIPTablesLegacy(t *testing.T) {
 	if r := h.try(t, "run", "--rm", "--privileged", "--entrypoint", "iptables-legacy", imageName, "-t", "nat", "-S"); r.code != 0 {
 		t.Skipf("this kernel has no iptables of old: %s", r)
 	}
-	e := h.privileged(t, "legacy", []string{"-e", "DOCKER_IPTABLES_LEGACY=1"})
-	want(t, "firewall", e.docker("info", "-f", "{{json .}}"), "iptables")
+	for _, isolation := range []string{"userns", "none"} {
+		e := h.privileged(t, "legacy", []string{"-e", "DOCKER_IPTABLES_LEGACY=1"}, "--isolation="+isolation)
+		want(t, "firewall", e.docker("info", "-f", "{{json .}}"), "iptables")
+		// The kernel lists tables there that the programs of old have made, and no others.
+		want(t, isolation+": tables", e.in([]string{"--net=host"}, "cat /proc/net/ip_tables_names").stdout, "nat")
+		e.remove()
+	}
 }
 
 func TestKilledContainerStartsAgain(t *testing.T) {
 	each(t, func(t *testing.T, h *host) {
-		e := h.privileged(t, "killed", nil)
-		e.docker("run", "-d", "--name", "inner", busyName, "sleep", "1000")
-		e.must("sh", "-c", "echo 1 > /var/run/docker.pid") // as docker:dind leaves it
-		h.must(t, "kill", e.name)
-		h.must(t, "start", e.name)
-		e.wait()
-		want(t, "containers", e.docker("ps", "-a"), "inner")
-		want(t, "images", e.docker("images"), "berth.test/busy")
+		for _, isolation := range []string{"userns", "none"} {
+			e := h.privileged(t, "killed", nil, "--isolation="+isolation)
+			e.docker("run", "-d", "--name", "inner", busyName, "sleep", "1000")
+			e.must("sh", "-c", "echo 1 > /var/run/docker.pid") // as docker:dind leaves it
+			h.must(t, "kill", e.name)
+			h.must(t, "start", e.name)
+			e.wait()
+			want(t, "containers", e.docker("ps", "-a"), "inner")
+			want(t, "images", e.docker("images"), "berth.test/busy")
+			e.docker("start", "inner")
+			e.remove()
+		}
 	})
 }
 
@@ -178,6 +206,8 @@ func TestStopEndsCleanly(t *testing.T) {
 	each(t, func(t *testing.T, h *host) {
 		e := h.privileged(t, "stopped", nil)
 		e.docker("run", "-d", "--init", busyName, "sleep", "1000")
+		e.docker("run", "-d", "-v", "said:/said", busyName, "sh", "-c", "trap 'echo asked > /said/so; exit 0' TERM; echo up; while :; do sleep 0.1; done")
+		e.must("sh", "-c", "until docker logs $(docker ps -ql) | grep up; do sleep 0.1; done")
 		if r := h.try(t, "stop", e.name); r.took > 9*time.Second {
 			t.Errorf("docker stop took %v", r.took)
 		}
@@ -187,6 +217,7 @@ func TestStopEndsCleanly(t *testing.T) {
 		want(t, "log", e.logs(), "Daemon shutdown complete")
 		h.must(t, "start", e.name)
 		want(t, "containers after a restart", e.wait().docker("ps", "-a"), "sleep 1000")
+		want(t, "a container that was asked to end", e.in([]string{"-v", "said:/said"}, "cat /said/so").stdout, "asked")
 	})
 }
 
@@ -252,5 +283,54 @@ func TestAPullAfterStartNeedsNoWait(t *testing.T) {
 			t.Errorf("a client that came early: %s", r)
 		}
 		e.remove()
+	}
+}
+
+// docker compose's service_healthy and the like wait no longer than the engine takes.
+func TestHealthCheckIsGreenOnceTheEngineIsReady(t *testing.T) {
+	h := current(t) // a Docker that knows the interval of the beginning
+	began := time.Now()
+	e := h.container(t, "healthy", []string{"--privileged"})
+	eventually(func() bool { return h.must(t, "inspect", "-f", "{{.State.Health.Status}}", e.name) != "starting" })
+	if got := h.must(t, "inspect", "-f", "{{.State.Health.Status}}", e.name); got != "healthy" {
+		t.Errorf("the container is %s\n%s", got, tail(e.logs()))
+	}
+	// The first regular check would be after ten.
+	if took := time.Since(began); took > 9*time.Second {
+		t.Errorf("healthy after %v", took)
+	}
+}
+
+func TestTerminals(t *testing.T) {
+	e := current(t).privileged(t, "terminal", nil)
+	want(t, "a container's terminal", e.in([]string{"-t"}, "readlink /proc/self/fd/0").stdout, "/dev/pts/0")
+	e.docker("run", "-d", "--name", "still", busyName, "sleep", "1000")
+	want(t, "docker exec -t", e.docker("exec", "-t", "still", "readlink", "/proc/self/fd/0"), "/dev/pts/0")
+}
+
+// What the scripts around docker:dind prepare, where dockerd is in the container's namespaces.
+func TestContainerIsPreparedLikeAMachine(t *testing.T) {
+	h := hosts[1].ready(t) // whose root is the machine's, as securityfs demands
+	e := h.privileged(t, "prepared", []string{"--tmpfs", "/shared"}, "--isolation=none")
+	mounts := e.must("cat", "/proc/self/mountinfo")
+	for _, line := range strings.Split(mounts, "\n") {
+		if f := strings.Fields(line); f[4] == "/" && !strings.Contains(line, " shared:") {
+			t.Errorf("/ is not shared: %s", line)
+		}
+	}
+	want(t, "/tmp", mounts, " /tmp rw")
+	if e.try("test", "-d", "/sys/kernel/security").code == 0 {
+		want(t, "securityfs", mounts, " /sys/kernel/security ")
+	}
+	// So a container can mount for others to see.
+	r := e.in([]string{"--privileged", "-v", "/shared:/shared:rshared"}, "mkdir /shared/in && mount -t tmpfs none /shared/in && echo seen > /shared/in/file")
+	if got := e.try("cat", "/shared/in/file"); got.stdout != "seen" {
+		t.Errorf("what a container mounted: %s, %s", got, r)
+	}
+	e.remove()
+	// A /tmp of the user's stays, and the engine has it as any other volume.
+	e = h.privileged(t, "prepared", []string{"-v", file(t, "note", "mine") + ":/tmp/note"})
+	if r := e.in([]string{"-v", "/tmp/note:/note"}, "cat /note"); r.stdout != "mine" {
+		t.Error(r)
 	}
 }

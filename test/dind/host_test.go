@@ -244,3 +244,15 @@ func startDebian(h *host) error {
 		}
 	}
 }
+
+// eventually asks until the answer is yes, or for as long as a command may take.
+func eventually(done func() bool) bool {
+	for end := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
+		if done() {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
+}

@@ -2,8 +2,13 @@ package dind
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/berth-dev/berth/test/image"
+	"github.com/berth-dev/berth/test/sandbox"
 )
 
 // unprivileged are the fewest options with which dockerd works without --privileged
@@ -116,26 +121,51 @@ func TestNoInheritedDescriptors(t *testing.T) {
 // Engine in engine in engine, on top of the host's own.
 func TestNestingThreeDeep(t *testing.T) {
 	h := current(t)
-	prefix := []string{}
-	e := h.privileged(t, "deep", []string{"-v", shared + ":/tars:ro", "-v", shared + "/berth.tar:/images/berth.tar:ro"})
-	for depth := 2; depth <= 3; depth++ {
-		name := fmt.Sprintf("deep%d", depth)
-		inside := func(args ...string) string { return e.must(append(append([]string{}, prefix...), args...)...) }
-		inside("docker", "run", "-d", "--privileged", "--name", name, "-v", "/tars:/tars:ro", "-v", "/tars/berth.tar:/images/berth.tar:ro", "-v", "/tars/busy.tar:/images/busy.tar:ro", imageName)
-		prefix = append(prefix, "docker", "exec", name)
-		inside = func(args ...string) string { return e.must(append(append([]string{}, prefix...), args...)...) }
-		inside("berth", "_health")
-		inside("sh", "-c", "echo outer > /secret")
-		if got := inside("docker", "run", "--rm", "-m", "64m", busyName, "sh", "-c", "echo depth "+name); got != "depth "+name {
-			t.Errorf("run at depth %d: %q", depth, got)
+	reg, ref, ca := privateRegistry(t)
+	given := func(tars string) []string {
+		authority := tars + strings.TrimPrefix(ca, shared)
+		return []string{
+			"--add-host", reg.Host + ":" + sandbox.HostAddress, "-v", authority + ":/etc/docker/certs.d/" + reg.Host + "/ca.crt:ro",
+			"-v", tars + ":/tars:ro", "-v", tars + "/berth.tar:/images/berth.tar:ro",
 		}
-		inside("sh", "-c", "docker save "+busyName+" | wc -c")
-		reached := e.try(append(append([]string{}, prefix...), "docker", "run", "--rm", "--privileged", "-v", "/:/host", busyName, "sh", "-c", "cat /host/secret /proc/1/root/secret; true")...)
-		if strings.Contains(reached.stdout, "outer") {
-			t.Errorf("depth %d: the innermost container sees the outer one: %s", depth, reached)
+	}
+	e := h.privileged(t, "deep", given(shared))
+	within := []string{}
+	for depth := 1; depth <= 3; depth++ {
+		if depth > 1 {
+			name := fmt.Sprint("deep", depth)
+			options := append(given("/tars"), "--privileged", "--name", name, "-v", "/tars/busy.tar:/images/busy.tar:ro")
+			e.must(append(append(within, "docker", "run", "-d"), append(options, imageName)...)...)
+			within = append(within, "docker", "exec", name)
 		}
-		if depth == 3 {
-			inside("docker", "rmi", busyName)
+		t.Run(fmt.Sprint("depth ", depth), func(t *testing.T) { checkNested(t, e, slices.Clip(within), ref) })
+	}
+}
+
+// checkNested uses the engine in which commands after within are run.
+func checkNested(t *testing.T, e *engine, within []string, ref string) {
+	inside := func(args ...string) result { return e.try(append(within, args...)...) }
+	must := func(args ...string) string {
+		t.Helper()
+		r := inside(args...)
+		if r.code != 0 {
+			t.Fatalf("%v: %s", args, r)
 		}
+		return r.stdout
+	}
+	must("berth", "health")
+	must("docker", "pull", "-q", ref)
+	if got := must("docker", "run", "--rm", "-m", "64m", ref); got != image.Greeting {
+		t.Errorf("what was pulled says %q", got)
+	}
+	if n, err := strconv.Atoi(must("sh", "-c", "docker save "+ref+" | wc -c")); n < 100_000 || err != nil {
+		t.Errorf("saved %d bytes, %v", n, err)
+	}
+	must("docker", "rmi", ref)
+	must("sh", "-c", "echo outer > /secret; chmod 600 /secret")
+	script := "cat /host/secret /proc/1/root/secret; for d in /dev/vd* /dev/sd* /host/dev/vd*; do head -c 1 $d | wc -c | grep 1; done; mknod /d b 254 0 && head -c 1 /d | wc -c; true"
+	r := inside("docker", "run", "--rm", "--privileged", "--pid=host", "-v", "/:/host", busyName, "sh", "-c", script)
+	if r.code != 0 || strings.Contains(r.stdout, "outer") || strings.Contains(r.stdout, "1") {
+		t.Errorf("a privileged container reaches the engine's container or a disk: %s", r)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/berth-dev/berth/test/image"
 )
 
 // client is a docker in another container, with the engine's certificates.
@@ -38,6 +40,19 @@ func TestTLSFreshCertificates(t *testing.T) {
 	// Without a certificate nobody gets in.
 	if r := h.try(t, "run", "--rm", "--link", "fresh:docker", "-e", "DOCKER_HOST=tcp://docker:2376", imageName, "docker", "--tls", "version"); r.code == 0 {
 		t.Error("a client without a certificate got in")
+	}
+}
+
+// Any docker is a client; the oldest about is Debian's.
+func TestTLSAnotherDockersClient(t *testing.T) {
+	h := hosts[1].ready(t) // whose containers can be reached from here
+	dir := certsDir(t)
+	e := h.privileged(t, "other-client", []string{"-v", dir + "/client:/certs/client"})
+	address := h.must(t, "inspect", "-f", "{{.NetworkSettings.IPAddress}}", e.name)
+	client := append(h.env[:len(h.env):len(h.env)], "DOCKER_HOST=tcp://"+address+":2376", "DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH="+dir+"/client")
+	r, err := run(client, h.cli[0], "run", "--rm", busyName)
+	if err != nil || r.stdout != image.Greeting {
+		t.Errorf("%v, %s", err, r)
 	}
 }
 
