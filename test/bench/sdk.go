@@ -3,14 +3,19 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"time"
 
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+
 	"github.com/berth-dev/berth"
 	"github.com/berth-dev/berth/test/image"
 	"github.com/berth-dev/berth/test/registry"
+	"golang.org/x/sys/unix"
 )
 
 // pulled is the size of the image whose pull is measured, in bytes.
@@ -43,12 +48,14 @@ func (b *bench) sdk(ctx context.Context) error {
 	return b.sdkCall(ctx, e)
 }
 
+// serve starts a registry with an image of the size pulled. It is not distribution's, whose
+// storage in memory copies all of a blob that it has at every write.
 func (b *bench) serve(ctx context.Context) (*registry.Registry, string, error) {
 	dir := filepath.Join(b.work, "registry")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, "", err
 	}
-	r, err := registry.Start(ctx, registry.Options{Dir: dir})
+	r, err := registry.Start(ctx, registry.Options{Dir: dir, Handler: ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))})
 	if err != nil {
 		return nil, "", err
 	}
@@ -63,35 +70,71 @@ func (b *bench) serve(ctx context.Context) (*registry.Registry, string, error) {
 	return r, ref, err
 }
 
+// measured does something and returns how long it took, in ms.
+type measured func() (float64, error)
+
+// inTurn measures two things n times each. Each goes first in its turn, so that neither
+// always finds what the other has left behind.
+func inTurn(n int, one, two measured) (ones, twos []float64, err error) {
+	for i := range n {
+		var took [2]float64
+		for _, which := range []int{i % 2, 1 - i%2} {
+			if took[which], err = [2]measured{one, two}[which](); err != nil {
+				return nil, nil, err
+			}
+		}
+		ones, twos = append(ones, took[0]), append(twos, took[1])
+	}
+	return ones, twos, nil
+}
+
+// pairs are the results of f for each two that belong together.
+func pairs(ones, twos []float64, f func(one, two float64) float64) []float64 {
+	out := make([]float64, len(ones))
+	for i := range ones {
+		out[i] = f(ones[i], twos[i])
+	}
+	return out
+}
+
+func minus(a, b float64) float64 { return a - b }
+func ratio(a, b float64) float64 { return a / b }
+
+// timed measures f.
+func timed(f func() error) (float64, error) {
+	begin := time.Now()
+	err := f()
+	return ms(time.Since(begin)), err
+}
+
 // sdkStart compares berth.Start with `berth run` until its command runs.
 func (b *bench) sdkStart(ctx context.Context) error {
-	var sdk, cli, more []float64
-	for range b.runs {
+	sdk, cli, err := inTurn(2*b.runs, func() (float64, error) {
 		begin := time.Now()
 		e, err := berth.Start(ctx, berth.WithBinary(b.program))
-		took := time.Since(begin)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if err := e.Close(ctx); err != nil {
-			return err
-		}
+		took := ms(time.Since(begin))
+		return took, e.Close(ctx)
+	}, func() (float64, error) {
 		s, err := b.open(ctx, "")
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if _, err := s.close(); err != nil {
-			return err
-		}
-		sdk, cli, more = append(sdk, ms(took)), append(cli, ms(s.ready)), append(more, ms(took)-ms(s.ready))
+		_, err = s.close()
+		return ms(s.ready), err
+	})
+	if err != nil {
+		return err
 	}
 	b.add(summarize("berth.Start", "ms", sdk))
 	b.add(summarize("berth run, in turn with it", "ms", cli))
-	b.add(summarize("berth.Start - berth run, pair by pair", "ms", more).atMost(10))
+	b.add(summarize("berth.Start - berth run, pair by pair", "ms", pairs(sdk, cli, minus)).atMost(10))
 	return nil
 }
 
-// sdkPull compares Pull with docker pull, each first in its turn.
+// sdkPull compares Pull with docker pull.
 func (b *bench) sdkPull(ctx context.Context, e *berth.Engine, ref string) error {
 	own := func() error { _, err := e.Pull(ctx, ref); return err }
 	docker := func() error {
@@ -102,35 +145,28 @@ func (b *bench) sdkPull(ctx context.Context, e *berth.Engine, ref string) error 
 		}
 		return nil
 	}
-	one := func(pull func() error) (float64, error) {
-		begin := time.Now()
-		if err := pull(); err != nil {
-			return 0, err
+	// What a pull has written is on disk before the next begins.
+	one := func(pull func() error) measured {
+		return func() (float64, error) {
+			took, err := timed(pull)
+			if err != nil {
+				return 0, err
+			}
+			err = e.RemoveImage(ctx, ref, true)
+			unix.Sync()
+			return took, err
 		}
-		took := ms(time.Since(begin))
-		return took, e.RemoveImage(ctx, ref, true)
 	}
-	if _, err := one(own); err != nil { // the registry's files are in memory after that
+	if _, err := one(own)(); err != nil { // all that is read is in memory after that
 		return err
 	}
-	var sdk, cli, ratio []float64
-	for i := range b.runs {
-		pulls := []func() error{own, docker}
-		first, err := one(pulls[i%2])
-		if err != nil {
-			return err
-		}
-		second, err := one(pulls[1-i%2])
-		if err != nil {
-			return err
-		}
-		took := [2]float64{first, second}
-		sdk, cli = append(sdk, took[i%2]), append(cli, took[1-i%2])
-		ratio = append(ratio, took[i%2]/took[1-i%2])
+	sdk, cli, err := inTurn(b.runs, one(own), one(docker))
+	if err != nil {
+		return err
 	}
 	b.add(summarize("Pull of 200 MiB from loopback", "ms", sdk))
 	b.add(summarize("docker pull of the same", "ms", cli))
-	b.add(summarize("Pull / docker pull, pair by pair", "x", ratio).atMost(1.05))
+	b.add(summarize("Pull / docker pull, pair by pair", "x", pairs(sdk, cli, ratio)).atMost(1.05))
 	return nil
 }
 
@@ -144,22 +180,14 @@ func (b *bench) sdkCall(ctx context.Context, e *berth.Engine) error {
 	if _, err := e.Load(ctx, f); err != nil {
 		return err
 	}
-	calls := []func() error{
-		func() error { _, err := e.Image(ctx, imageName); return err },
-		func() error { _, err := e.Client().ImageInspect(ctx, imageName); return err },
+	sdk, plain, err := inTurn(50*b.runs, func() (float64, error) {
+		return timed(func() error { _, err := e.Image(ctx, imageName); return err })
+	}, func() (float64, error) {
+		return timed(func() error { _, err := e.Client().ImageInspect(ctx, imageName); return err })
+	})
+	if err != nil {
+		return err
 	}
-	var added []float64
-	for i := range 50 * b.runs { // each is first in its turn
-		var took [2]float64
-		for _, which := range []int{i % 2, 1 - i%2} {
-			begin := time.Now()
-			if err := calls[which](); err != nil {
-				return err
-			}
-			took[which] = ms(time.Since(begin))
-		}
-		added = append(added, took[0]-took[1])
-	}
-	b.add(summarize("what the SDK adds to an API call", "ms", added).atMost(1))
+	b.add(summarize("what the SDK adds to an API call", "ms", pairs(sdk, plain, minus)).atMost(1))
 	return nil
 }
