@@ -40,14 +40,18 @@ func (e *Engine) Save(ctx context.Context, w io.Writer, refs ...string) error {
 	return wrap(ctx, "save", subject, err)
 }
 
-// SaveDir writes images to a new or empty directory as an OCI image layout.
-func (e *Engine) SaveDir(ctx context.Context, dir string, refs ...string) error {
+// SaveDir writes images to a new or empty directory as an OCI image layout. What is not
+// complete it removes.
+//
+// Errors: [ErrNotFound], [ErrNoSpace], [ErrInvalid] for a directory that is not empty.
+func (e *Engine) SaveDir(ctx context.Context, dir string, refs ...string) (err error) {
+	_, missing := os.Stat(dir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
+		return wrap(ctx, "save to", dir, err)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return err
+		return wrap(ctx, "save to", dir, err)
 	}
 	defer root.Close()
 	if list, err := fs.ReadDir(root.FS(), "."); err != nil || len(list) > 0 {
@@ -57,6 +61,22 @@ func (e *Engine) SaveDir(ctx context.Context, dir string, refs ...string) error 
 	go func() { w.CloseWithError(e.Save(ctx, w, refs...)) }()
 	err = unpack(root, r)
 	r.CloseWithError(errors.Join(err, io.ErrClosedPipe))
+	if err == nil {
+		return nil
+	}
+	err = errors.Join(wrap(ctx, "save to", dir, err), empty(root))
+	if missing != nil {
+		err = errors.Join(err, os.Remove(dir))
+	}
+	return err
+}
+
+// empty removes all that is in a directory.
+func empty(root *os.Root) error {
+	list, err := fs.ReadDir(root.FS(), ".")
+	for _, entry := range list {
+		err = errors.Join(err, root.RemoveAll(entry.Name()))
+	}
 	return err
 }
 
@@ -99,7 +119,8 @@ func unpackFile(root *os.Root, name string, r io.Reader) error {
 }
 
 // Load takes images from an archive of [Engine.Save], docker save, or an OCI image layout,
-// compressed or not, and returns them.
+// compressed or not, and returns them. Should ctx end while r blocks, r is left behind with
+// a goroutine.
 //
 // Errors: [ErrInvalid] for what is no such archive, [ErrNoSpace].
 func (e *Engine) Load(ctx context.Context, r io.Reader, opts ...TransferOption) ([]Image, error) {
@@ -112,7 +133,9 @@ func (e *Engine) Load(ctx context.Context, r io.Reader, opts ...TransferOption) 
 	if platform != nil {
 		o = append(o, client.ImageLoadWithPlatforms(*platform))
 	}
-	result, err := e.client.ImageLoad(ctx, r, o...)
+	body, release := letGo(ctx, r)
+	defer release()
+	result, err := e.client.ImageLoad(ctx, body, o...)
 	if err != nil {
 		return nil, wrapLoad(ctx, err)
 	}
@@ -161,10 +184,15 @@ func (e *Engine) describe(ctx context.Context, op string, refs []string) ([]Imag
 }
 
 // LoadDir is [Engine.Load] of a directory that holds an OCI image layout.
+//
+// Errors: those of Load; [ErrNotFound] when there is no such directory.
 func (e *Engine) LoadDir(ctx context.Context, dir string, opts ...TransferOption) ([]Image, error) {
 	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &Error{Op: "load", Subject: dir, Kind: ErrNotFound, Err: err}
+	}
 	if err != nil {
-		return nil, err
+		return nil, wrap(ctx, "load", dir, err)
 	}
 	defer root.Close()
 	r, w := io.Pipe()
@@ -178,12 +206,17 @@ func (e *Engine) LoadDir(ctx context.Context, dir string, opts ...TransferOption
 
 // Import makes an image of one layer from a tar archive of a root file system, compressed
 // or not. changes are Dockerfile instructions for its configuration, such as "CMD [\"sh\"]".
+// Should ctx end while r blocks, r is left behind with a goroutine.
+//
+// Errors: [ErrInvalidReference], [ErrInvalid] for a change that cannot be made, [ErrNoSpace].
 func (e *Engine) Import(ctx context.Context, r io.Reader, ref string, changes ...string) (Image, error) {
 	named, err := parseReference("import", ref)
 	if err != nil {
 		return Image{}, err
 	}
-	source := client.ImageImportSource{Source: r, SourceName: "-"}
+	body, release := letGo(ctx, r)
+	defer release()
+	source := client.ImageImportSource{Source: body, SourceName: "-"}
 	result, err := e.client.ImageImport(ctx, source, named.String(), client.ImageImportOptions{Changes: changes})
 	if err != nil {
 		return Image{}, wrap(ctx, "import", ref, err)
@@ -206,5 +239,20 @@ func decode(r io.Reader) messages {
 				return
 			}
 		}
+	}
+}
+
+// letGo is r for what would wait for its Read to return when ctx has ended: HTTP requests
+// (net/http.Transport waits for the body, which it also closes), and commands.
+func letGo(ctx context.Context, r io.Reader) (body io.Reader, release func()) {
+	pr, pw := io.Pipe()
+	go func() {
+		_, err := io.Copy(pw, r)
+		pw.CloseWithError(err)
+	}()
+	stop := context.AfterFunc(ctx, func() { pr.CloseWithError(ctx.Err()) })
+	return pr, func() {
+		stop()
+		pr.Close()
 	}
 }

@@ -112,7 +112,11 @@ func (e *Engine) Build(ctx context.Context, source string, opts ...BuildOption) 
 	iid := filepath.Join(tmp, "iid")
 	cmd := exec.CommandContext(ctx, docker, append(b.flags(&t, iid), source)...)
 	cmd.Env = slices.Concat(os.Environ(), e.Env(), b.env, []string{"BUILDX_BUILDER=default", "BUILDX_CONFIG=" + tmp})
-	cmd.Stdin = b.context
+	if b.context != nil {
+		body, release := letGo(ctx, b.context)
+		defer release()
+		cmd.Stdin = body
+	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that it tells BuildKit
 	cmd.WaitDelay = 5 * time.Second
 	if err := t.follow(cmd); err != nil {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
@@ -240,11 +241,44 @@ RUN echo second >>/made
 	} else {
 		t.Log(err)
 	}
+	write(t, dir, "Other", "FROM "+base.Ref+"\nRUN cat /proc/sys/kernel/random/uuid >/when\n")
+	var made []string
+	for _, opts := range [][]berth.BuildOption{nil, nil, {berth.WithNoCache()}} {
+		img, err := e.Build(t.Context(), dir, append(opts, berth.WithDockerfile("Other"))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := e.Output(t.Context(), img.ID, []string{"cat", "/when"})
+		if err != nil {
+			t.Error(err)
+		}
+		made = append(made, string(out.Stdout))
+	}
+	if made[0] != made[1] || made[1] == made[2] {
+		t.Errorf("built with, with, and without the cache: %q", made)
+	}
 	write(t, dir, "Other", "FROM sdk.test/nowhere:1\n")
 	if _, err := e.Build(t.Context(), dir, berth.WithDockerfile("Other")); !errors.Is(err, berth.ErrUnavailable) && !errors.Is(err, berth.ErrNotFound) {
 		t.Errorf("missing base: %v", err)
 	}
 	buildFromGit(t, e, dir)
+}
+
+// TestBuildFromPrivateBase: credentials are those of the Docker configuration.
+func TestBuildFromPrivateBase(t *testing.T) {
+	r, opts := serve(t, registry.Options{User: "me", Password: "secret"})
+	base := push(t, r, "base:1", image.Options{}, &authn.Basic{Username: "me", Password: "secret"})
+	e := start(t, opts...)
+	dir := t.TempDir()
+	write(t, dir, "Dockerfile", "FROM "+base+"\nRUN echo made >/made\n")
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	if _, err := e.Build(t.Context(), dir); !errors.Is(err, berth.ErrUnauthorized) {
+		t.Errorf("without credentials: %v", err)
+	}
+	t.Setenv("DOCKER_CONFIG", dockerConfig(t, r.Address(), "me", "secret"))
+	if _, err := e.Build(t.Context(), dir); err != nil {
+		t.Error(err)
+	}
 }
 
 func write(t *testing.T, dir, name, text string) {
