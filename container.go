@@ -24,6 +24,7 @@ type Container struct {
 	Image string
 
 	e       *Engine
+	tty     bool        // it has a terminal, and so one stream
 	stop    func() bool // ends the hold that Run's context has of it
 	letGo   sync.Once
 	gone    chan struct{} // closed when the context's end has removed it
@@ -57,7 +58,7 @@ func (e *Engine) Run(ctx context.Context, image string, cmd []string, opts ...Ru
 	if err != nil {
 		return nil, wrap(ctx, "run", image, err)
 	}
-	c := &Container{ID: id, Image: image, e: e, gone: make(chan struct{}), streams: make(chan struct{})}
+	c := &Container{ID: id, Image: image, e: e, tty: r.config.Tty, gone: make(chan struct{}), streams: make(chan struct{})}
 	if err := c.begin(ctx, &r); err != nil {
 		err = wrap(ctx, "run", image, err)
 		_ = c.remove(context.WithoutCancel(ctx))
@@ -120,13 +121,20 @@ func (c *Container) attach(ctx context.Context, r *run) error {
 	go func() {
 		defer close(c.streams)
 		defer conn.Close()
-		if r.config.Tty {
-			_, c.copyErr = io.Copy(orDiscard(r.stdout), conn.Reader)
-			return
-		}
-		_, c.copyErr = stdcopy.StdCopy(orDiscard(r.stdout), orDiscard(r.stderr), conn.Reader)
+		c.copyErr = c.split(r.stdout, r.stderr, conn.Reader)
 	}()
 	return nil
+}
+
+// split copies each stream of what a container writes to its own writer. A terminal's is one
+// stream: that is standard output.
+func (c *Container) split(stdout, stderr io.Writer, r io.Reader) (err error) {
+	if c.tty {
+		_, err = io.Copy(orDiscard(stdout), r)
+	} else {
+		_, err = stdcopy.StdCopy(orDiscard(stdout), orDiscard(stderr), r)
+	}
+	return err
 }
 
 func orDiscard(w io.Writer) io.Writer {
@@ -199,7 +207,8 @@ func (c *Container) Inspect(ctx context.Context) (container.InspectResponse, err
 }
 
 // Logs copies what the command has written so far, each stream to its own writer; either
-// may be nil. With follow it goes on until the command ends or ctx does.
+// may be nil. With follow it goes on until the command ends or ctx does. What a command with
+// a terminal writes is standard output.
 func (c *Container) Logs(ctx context.Context, stdout, stderr io.Writer, follow bool) error {
 	r, err := c.e.client.ContainerLogs(ctx, c.ID, client.ContainerLogsOptions{
 		ShowStdout: stdout != nil, ShowStderr: stderr != nil, Follow: follow,
@@ -208,7 +217,7 @@ func (c *Container) Logs(ctx context.Context, stdout, stderr io.Writer, follow b
 		return wrap(ctx, "logs of container of", c.Image, err)
 	}
 	defer r.Close()
-	_, err = stdcopy.StdCopy(orDiscard(stdout), orDiscard(stderr), r)
+	err = c.split(stdout, stderr, r)
 	return wrap(ctx, "logs of container of", c.Image, err)
 }
 

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/client"
@@ -148,7 +147,7 @@ func ForLog(text string) Condition {
 		r, w := io.Pipe()
 		defer r.Close()
 		go func() {
-			_, err := stdcopy.StdCopy(w, w, logs)
+			err := c.split(w, w, logs)
 			logs.Close()
 			w.CloseWithError(err)
 		}()

@@ -80,6 +80,38 @@ func TestOutput(t *testing.T) {
 			t.Errorf("limits: %+v, %v", r.HostConfig, err)
 		}
 	})
+	t.Run("terminal", func(t *testing.T) {
+		terminal := berth.WithConfig(func(c *container.Config, _ *container.HostConfig) { c.Tty = true })
+		out, err := e.Output(t.Context(), img.ID, []string{"sh", "-c", "test -t 1 && echo one; echo two >&2"}, terminal)
+		if err != nil || string(out.Stdout) != "one\r\ntwo\r\n" || len(out.Stderr) != 0 {
+			t.Errorf("%q, %q, %v", out.Stdout, out.Stderr, err)
+		}
+		c, err := e.Run(t.Context(), img.ID, []string{"sh", "-c", "echo one; sleep 1000"}, terminal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Remove(context.Background())
+		if err := c.WaitFor(t.Context(), berth.ForLog("one")); err != nil {
+			t.Error(err)
+		}
+		var stdout bytes.Buffer
+		if err := c.Logs(t.Context(), &stdout, nil, false); err != nil || stdout.String() != "one\r\n" {
+			t.Errorf("logs: %q, %v", stdout.String(), err)
+		}
+	})
+	t.Run("settings", func(t *testing.T) {
+		out, err := e.Output(t.Context(), img.ID, []string{"ip link; cat /proc/sys/kernel/shmmax"},
+			berth.WithEntrypoint("sh", "-c"), berth.WithNetworkMode("none"), berth.WithLabel("a", "1"), berth.WithLabel("b", "2"),
+			berth.WithConfig(func(c *container.Config, h *container.HostConfig) {
+				h.Sysctls = map[string]string{"kernel.shmmax": "4242"}
+				if c.Labels["a"]+c.Labels["b"] != "12" {
+					t.Errorf("labels: %v", c.Labels)
+				}
+			}))
+		if err != nil || !strings.Contains(string(out.Stdout), "4242") || strings.Contains(string(out.Stdout), "eth0") {
+			t.Errorf("%q, %v", out.Stdout, err)
+		}
+	})
 	t.Run("no image", func(t *testing.T) {
 		if _, err := e.Output(t.Context(), "sdk.test/none:1", nil); !errors.Is(err, berth.ErrNotFound) {
 			t.Errorf("got %v", err)
@@ -227,8 +259,14 @@ func TestPortsAndWaiting(t *testing.T) {
 	if err := c.Logs(ctx, &stdout, &stderr, false); err != nil || stdout.String() != "serving\n" {
 		t.Errorf("logs %q, %v", stdout.String(), err)
 	}
+	followed := make(chan error, 1)
+	stdout.Reset()
+	go func() { followed <- c.Logs(ctx, &stdout, nil, true) }()
 	if err := c.Stop(ctx, 0); err != nil {
 		t.Error(err)
+	}
+	if err := <-followed; err != nil || stdout.String() != "serving\n" {
+		t.Errorf("logs that are followed to the end: %q, %v", stdout.String(), err)
 	}
 }
 
