@@ -68,6 +68,7 @@ func Start(ctx context.Context, opts ...Option) (*Engine, error) {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, p.hangUp)
+	defer stop()
 	for {
 		event, err := p.next()
 		if err != nil && ctx.Err() != nil {

@@ -32,6 +32,8 @@ type Engine struct {
 	err    error // why the engine ended; nil when Close ended it
 	left   error // what could not be cleaned up
 	once   sync.Once
+
+	watched sync.Once // for an engine of somebody else
 }
 
 func newEngine(e *attend.Engine, binary string) (*Engine, error) {
@@ -160,16 +162,17 @@ func (e *Engine) Stop(ctx context.Context, grace time.Duration) error {
 
 func (e *Engine) options() []Option { return []Option{WithBinary(e.binary)} }
 
-// Done is closed when the engine has ended: by Close, or by itself.
-func (e *Engine) Done() <-chan struct{} { return e.done }
+// Done is closed when the engine has ended, by Close or by itself, and when the handle of an
+// engine that outlives it is closed.
+func (e *Engine) Done() <-chan struct{} {
+	e.watch()
+	return e.done
+}
 
-// Wait returns when the engine has ended, with the reason unless this program ended it.
+// Wait returns when the engine has ended, with the reason unless somebody asked for that.
 func (e *Engine) Wait(ctx context.Context) error {
-	if e.process == nil {
-		return e.waitForeign(ctx)
-	}
 	select {
-	case <-e.done:
+	case <-e.Done():
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		return e.err
@@ -178,21 +181,26 @@ func (e *Engine) Wait(ctx context.Context) error {
 	}
 }
 
-// waitForeign holds a stream of events open, which ends when the engine does.
-func (e *Engine) waitForeign(ctx context.Context) error {
-	stream, cancel := context.WithCancel(ctx)
+// watch sees to it that the end of an engine which is not this program's is noticed.
+func (e *Engine) watch() {
+	if e.process == nil {
+		e.watched.Do(func() { go e.followForeign() })
+	}
+}
+
+// followForeign holds a stream of events open, which ends when the engine does.
+func (e *Engine) followForeign() {
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	events := e.client.Events(stream, client.EventsListOptions{})
+	events := e.client.Events(ctx, client.EventsListOptions{Filters: client.Filters{}.Add("type", "daemon")})
 	for {
 		select {
 		case <-events.Messages:
 		case <-events.Err:
-			if ctx.Err() != nil {
-				return canceled(ctx, "wait for engine", e.info.Name)
-			}
-			return nil
-		case <-e.done:
-			return nil
+			e.finish(nil, nil, time.Now())
+			return
+		case <-e.done: // the handle is closed
+			return
 		}
 	}
 }

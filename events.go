@@ -15,9 +15,10 @@ type Event struct {
 }
 
 // Events yields what happens to the engine, from its start on; it ends with the engine or
-// with ctx. Docker's own events are at [Engine.Client]. An engine that this program has not
-// started tells only its end.
+// with ctx. Docker's own events are at [Engine.Client]. An engine that outlives its handle
+// tells only its end.
 func (e *Engine) Events(ctx context.Context) iter.Seq[Event] {
+	e.watch()
 	return func(yield func(Event) bool) {
 		for i := 0; ; i++ {
 			event, ok := e.event(ctx, i)
@@ -31,27 +32,32 @@ func (e *Engine) Events(ctx context.Context) iter.Seq[Event] {
 // event waits for the event number i; false is for none any more.
 func (e *Engine) event(ctx context.Context, i int) (Event, bool) {
 	for {
+		ended := e.ended() // asked first: the last event comes before the end
 		e.mu.Lock()
 		more := e.more
 		if i < len(e.events) {
 			defer e.mu.Unlock()
 			return e.events[i], true
 		}
-		ended := len(e.events) > 0 && e.events[len(e.events)-1].Ended
 		e.mu.Unlock()
 		if ended {
 			return Event{}, false
 		}
 		select {
 		case <-more:
+		case <-e.done:
 		case <-ctx.Done():
 			return Event{}, false
-		case <-e.done:
-			if e.process == nil {
-				return Event{}, false
-			}
-			<-more
 		}
+	}
+}
+
+func (e *Engine) ended() bool {
+	select {
+	case <-e.done:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -1,8 +1,10 @@
 package sdk
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -100,7 +102,7 @@ func cycle(t *testing.T, e *berth.Engine, ref string, i int) error {
 	return err
 }
 
-// TestNoGoroutineIsLeft does a little of everything.
+// TestNoGoroutineIsLeft does a little of everything, and ends some of it before its time.
 func TestNoGoroutineIsLeft(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	t.Run("work", func(t *testing.T) {
@@ -114,12 +116,53 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = c.WaitFor(t.Context(), berth.ForPort("80"), berth.ForHealthy())
-		if _, err := e.Pull(t.Context(), "127.0.0.1:1/x", berth.WithTries(2)); !errors.Is(err, berth.ErrUnavailable) {
+		if _, err := e.Pull(t.Context(), "127.0.0.1:1/x", berth.WithTries(2), berth.WithProgressTo(io.Discard)); !errors.Is(err, berth.ErrUnavailable) {
 			t.Error(err)
 		}
+		abandon(t, e, c, img)
 	})
 	if err := goleak.Find(before); err != nil {
 		t.Error(err)
+	}
+}
+
+// abandon begins what waits and gives it up.
+func abandon(t *testing.T, e *berth.Engine, c *berth.Container, img berth.Image) {
+	t.Helper()
+	other, err := berth.Attach(t.Context(), e.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(context.Background())
+	dir := t.TempDir()
+	write(t, dir, "Dockerfile", "FROM "+img.Ref+"\nRUN sleep 1000\n")
+	for title, wait := range map[string]func(context.Context) error{
+		"engine": e.Wait, "foreign engine": other.Wait,
+		"container": c.Wait,
+		"condition": func(ctx context.Context) error { return c.WaitFor(ctx, berth.ForLog("never")) },
+		"logs":      func(ctx context.Context) error { return c.Logs(ctx, io.Discard, nil, true) },
+		"build":     func(ctx context.Context) error { _, err := e.Build(ctx, dir); return err },
+		"events": func(ctx context.Context) error {
+			for range e.Events(ctx) {
+				t.Error("something has happened to the engine")
+			}
+			return ctx.Err()
+		},
+		"logs of the engine": func(ctx context.Context) error {
+			r, err := e.Logs(ctx, true)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			_, _ = io.Copy(io.Discard, r)
+			return ctx.Err()
+		},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		if err := wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v", title, err)
+		}
+		cancel()
 	}
 }
 

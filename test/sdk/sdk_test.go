@@ -156,6 +156,24 @@ func TestStartUseClose(t *testing.T) {
 	}
 }
 
+// TestUnpacking is the first start on a machine.
+func TestUnpacking(t *testing.T) {
+	t.Setenv("BERTH_STATE_DIR", t.TempDir())
+	var last, most int64
+	e := start(t, berth.WithUnpackProgress(func(done, total int64) {
+		if done < last || done > total {
+			t.Errorf("%d of %d bytes after %d", done, total, last)
+		}
+		last, most = done, total
+	}))
+	if most == 0 || last != most {
+		t.Errorf("the last progress was %d of %d bytes", last, most)
+	}
+	if err := e.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAttachedAndDetached(t *testing.T) {
 	e := start(t, berth.Detached(), berth.WithName("sdk-detached"))
 	defer func() {
@@ -175,15 +193,33 @@ func TestAttachedAndDetached(t *testing.T) {
 	if !errors.Is(err, berth.ErrNameTaken) {
 		t.Errorf("a second engine of the name: %v", err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- other.Wait(context.Background()) }()
+	closed, err := berth.Attach(t.Context(), e.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	never := closed.Events(t.Context())
+	if err := closed.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for event := range never { // its handle is closed, and the engine goes on
+		t.Error(event)
+	}
 	if err := e.Stop(t.Context(), time.Second); err != nil {
 		t.Error(err)
 	}
-	select {
-	case <-ended:
-	case <-time.After(20 * time.Second):
-		t.Error("the other handle did not learn of the engine's end")
+	ctx, cancel := context.WithTimeout(t.Context(), deadline.Scaled(20*time.Second))
+	defer cancel()
+	if err := other.Wait(ctx); err != nil {
+		t.Errorf("the other handle did not learn of the engine's end: %v", err)
+	}
+	n := 0
+	for event := range other.Events(ctx) {
+		if n++; !event.Ended {
+			t.Error(event)
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d events of an engine that has ended", n)
 	}
 	if _, err := berth.Attach(t.Context(), "sdk-detached"); !errors.Is(err, berth.ErrNotRunning) {
 		t.Errorf("attach to a stopped engine: %v", err)
