@@ -22,7 +22,7 @@ type fault struct {
 var faults = []fault{
 	{ErrNoSpace, []string{"no space left on device", "disk quota exceeded"}},
 	{ErrUntrusted, []string{"x509:", "certificate signed by unknown authority", "tls: failed to verify"}},
-	{ErrNoPlatform, []string{"no matching manifest for", "does not provide the specified platform", "does not match the specified platform", "no match for platform in manifest"}},
+	{ErrNoPlatform, []string{"no matching manifest for", "does not provide the specified platform", "does not match the specified platform", "no match for platform in manifest", "no child with platform"}},
 	{ErrTooManyRequests, []string{fromRegistry + "toomanyrequests", "429 too many requests", "too many requests"}},
 	{ErrCorrupt, []string{"unexpected commit digest", "failed commit on ref", "digest mismatch", "unexpected digest", "digest does not match", "failed size validation", "wrong diff id"}},
 	{ErrUnavailable, []string{

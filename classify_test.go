@@ -24,6 +24,7 @@ func TestKinds(t *testing.T) {
 		{fmt.Errorf("write: %w", syscall.ENOSPC), ErrNoSpace},
 		{errors.New(`Head "https://x/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority`), ErrUntrusted},
 		{errors.New("no matching manifest for linux/s390x in the manifest list entries: not found"), ErrNoPlatform},
+		{errors.New("no child with platform linux/arm/v6 in index x/app:1"), ErrNoPlatform},
 		{errors.New("error from registry: toomanyrequests"), ErrTooManyRequests},
 		{errors.New("unexpected status from GET request to https://x/: 429 Too Many Requests"), ErrTooManyRequests},
 		{errors.New("failed commit on ref x: unexpected commit digest sha256:a, expected sha256:b: failed precondition"), ErrCorrupt},
