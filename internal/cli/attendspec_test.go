@@ -13,38 +13,45 @@ import (
 	"github.com/berth-dev/berth/internal/attend"
 )
 
-// TestProgramsCanSayWhatFlagsSay: whoever adds a flag to `berth up` thinks of package berth.
+// TestProgramsCanSayWhatFlagsSay: whoever adds a flag to `berth run` or `berth up` thinks of
+// package berth.
 func TestProgramsCanSayWhatFlagsSay(t *testing.T) {
-	dir := t.TempDir()
+	dir, pem := t.TempDir(), testCertificate(t)
 	settings := map[string]attend.Settings{
-		"memory": {Memory: 1 << 30}, "cpus": {CPUs: 1.5}, "pids": {PIDs: 99}, "disk": {Disk: 1 << 30},
+		"memory": {Memory: 1 << 30}, "cpus": {CPUs: 1.5}, "pids": {PIDs: 99}, "disk": {Disk: 1 << 30}, "name": {Name: "web"},
 		"net": {Network: "none"}, "mtu": {MTU: 1400}, "add-host": {Hosts: []string{"a.test:10.0.0.1"}},
 		"share": {Shares: []string{dir + ":ro"}}, "share-as": {ShareAs: "keep-id"}, "user": {User: "4321:4321"},
 		"isolation": {Isolation: "rootful"}, "runtime": {Runtime: "sh"}, "cgroup-parent": {CgroupParent: "own"},
-		"insecure-registry": {Insecure: []string{"r.test:5000"}}, "certs-dir": {CertsDir: dir}, "mirror": {Mirror: "http://10.0.0.1:5000"},
 		"daemon-config": {DaemonConfig: []byte(`{"debug":true}`)},
+		"ca":            {CAs: []string{pem}}, "share-ca": {CAs: []string{pem}, ShareCA: true},
+		"registry-ca":       {RegistryCAs: []attend.RegistryCA{{Host: "r.test:5000", PEM: pem}}},
+		"insecure-registry": {Insecure: []string{"r.test:5000"}}, "certs-dir": {CertsDir: dir}, "mirror": {Mirror: "http://10.0.0.1:5000"},
+		"from": {From: "warm"}, "no-volumes": {From: "warm", NoVolumes: true},
 	}
-	// These are not for specOf to turn into a spec, or need certificates and snapshots:
-	// test/sdk has them.
-	elsewhere := []string{"no-share-cwd", "registry-ca", "ca", "share-ca"}
-	f, cmd := &engineFlags{}, &cobra.Command{Use: "up"}
-	f.register(cmd, "")
-	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
-		if _, ok := settings[flag.Name]; !ok && !slices.Contains(elsewhere, flag.Name) {
-			t.Errorf("--%s: programs cannot say it; give attend.Settings a field and package berth an option", flag.Name)
-		}
-	})
-	usual, err := specOf(&attend.Settings{})
-	if err != nil {
-		t.Fatal(err)
+	// Programs share the current directory only if they say so, and have their own output
+	// and their own way to the docker CLI.
+	notSettings := []string{"no-share-cwd", "no-docker-cli", "json"}
+	a := &app{}
+	for _, verb := range []*cobra.Command{a.runVerb(), a.upVerb()} {
+		verb.Flags().VisitAll(func(flag *pflag.Flag) {
+			if _, ok := settings[flag.Name]; !ok && !slices.Contains(notSettings, flag.Name) {
+				t.Errorf("%s --%s: programs cannot say it; give attend.Settings a field and package berth an option", verb.Name(), flag.Name)
+			}
+		})
 	}
+	// What a flag needs beside it does not count as its own effect.
+	usual := map[string]attend.Settings{"share-ca": {CAs: []string{pem}}, "no-volumes": {From: "warm"}}
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		set := settings[name]
-		got, err := specOf(&set)
+		with, without := settings[name], usual[name]
+		got, err := specOf(&with)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if cmp.Equal(usual, got, cmp.Exporter(func(reflect.Type) bool { return true })) {
+		before, err := specOf(&without)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if cmp.Equal(before, got, cmp.Exporter(func(reflect.Type) bool { return true })) {
 			t.Errorf("%s: the setting changes nothing", name)
 		}
 	}

@@ -40,6 +40,13 @@ func TestPullIsUsableAtOnce(t *testing.T) {
 	if len(steps) == 0 || img.Platform == "" || len(img.Digests) != 1 || len(img.Tags) != 1 {
 		t.Errorf("image %+v after %d steps", img, len(steps))
 	}
+	clean(t, e)
+	if out, err := e.Output(t.Context(), ref, nil, berth.WithPullMissing()); err != nil || string(out.Stdout) != image.Greeting+"\n" {
+		t.Errorf("a missing image: %q, %v", out.Stdout, err)
+	}
+	if _, err := e.Output(t.Context(), r.Address()+"/none:1", nil, berth.WithPullMissing(berth.WithTries(1))); !errors.Is(err, berth.ErrNotFound) {
+		t.Errorf("a missing image that the registry does not have: %v", err)
+	}
 	var shown strings.Builder
 	if _, err := e.Pull(t.Context(), ref, berth.WithProgressTo(&shown)); err != nil || !strings.Contains(shown.String(), "up to date") {
 		t.Errorf("shown %q, %v", shown.String(), err)
