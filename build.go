@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -117,9 +118,14 @@ func (e *Engine) Build(ctx context.Context, source string, opts ...BuildOption) 
 		defer release()
 		cmd.Stdin = body
 	}
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that it tells BuildKit
+	// Docker and its plugin are told both: at its start the one does not tell the other yet.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) } // and they tell BuildKit
 	cmd.WaitDelay = 5 * time.Second
 	if err := t.follow(cmd); err != nil {
+		if ctx.Err() != nil && cmd.Process != nil {
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what did not listen
+		}
 		return Image{}, buildError(ctx, source, err)
 	}
 	id, err := os.ReadFile(iid)

@@ -1,7 +1,6 @@
 package berth
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -34,6 +33,7 @@ type solve struct {
 // progress of one build, as BuildKit tells it.
 type buildLog struct {
 	tell   func(Progress)
+	rest   []byte // the beginning of a line
 	names  map[string]string
 	output map[string][]byte // the end of what each step printed
 	failed *BuildError
@@ -46,29 +46,30 @@ const keptOutput = 4 << 10 // bytes of a step's output that an error holds
 func (t *transfer) follow(cmd *exec.Cmd) error {
 	tell, done := t.listener()
 	defer done()
-	out, err := cmd.StderrPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
 	l := &buildLog{tell: tell, names: map[string]string{}, output: map[string][]byte{}}
-	r := bufio.NewReader(out)
+	cmd.Stderr = l
+	err := cmd.Run()
+	l.line(l.rest)
+	switch {
+	case err == nil:
+		return nil
+	case l.failed == nil:
+		return fmt.Errorf("%s (%w)", strings.TrimPrefix(l.plain, "ERROR: "), err)
+	}
+	return l.failed
+}
+
+// Write takes what the build says, line by line.
+func (l *buildLog) Write(b []byte) (int, error) {
+	l.rest = append(l.rest, b...)
 	for {
-		line, err := r.ReadBytes('\n')
+		line, rest, ok := bytes.Cut(l.rest, []byte("\n"))
+		if !ok {
+			return len(b), nil
+		}
 		l.line(bytes.TrimSpace(line))
-		if err != nil {
-			break
-		}
+		l.rest = rest
 	}
-	if err := cmd.Wait(); err != nil {
-		if l.failed == nil {
-			return fmt.Errorf("%s (%w)", strings.TrimPrefix(l.plain, "ERROR: "), err)
-		}
-		return l.failed
-	}
-	return nil
 }
 
 func (l *buildLog) line(line []byte) {

@@ -11,12 +11,17 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/berth-dev/berth/internal/attend"
+	"github.com/berth-dev/berth/internal/trust"
 )
 
 // TestProgramsCanSayWhatFlagsSay: whoever adds a flag to `berth run` or `berth up` thinks of
 // package berth.
 func TestProgramsCanSayWhatFlagsSay(t *testing.T) {
-	dir, pem := t.TempDir(), testCertificate(t)
+	authority, err := trust.NewAuthority("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, pem := t.TempDir(), authority.PEM()
 	settings := map[string]attend.Settings{
 		"memory": {Memory: 1 << 30}, "cpus": {CPUs: 1.5}, "pids": {PIDs: 99}, "disk": {Disk: 1 << 30}, "name": {Name: "web"},
 		"net": {Network: "none"}, "mtu": {MTU: 1400}, "add-host": {Hosts: []string{"a.test:10.0.0.1"}},

@@ -160,12 +160,20 @@ func followLogs(ctx context.Context, e *berth.Engine, img berth.Image) error {
 	return c.Logs(ctx, io.Discard, io.Discard, true)
 }
 
-// TestCancelledBuild ends a build in the middle of a step: its process ends as well.
+// TestCancelledBuild ends builds before, at and in the middle of a step: its process ends as
+// well, and so do the client's.
 func TestCancelledBuild(t *testing.T) {
 	e := start(t)
 	base := load(t, e, "sdk.test/busy:1", image.Options{})
 	dir := t.TempDir()
 	write(t, dir, "Dockerfile", "FROM "+base.Ref+"\nRUN echo begun; sleep 1234\n")
+	for _, after := range []time.Duration{0, 10, 50, 100, 150, 200, 300, 500} {
+		ctx, cancel := context.WithTimeout(t.Context(), after*time.Millisecond)
+		if _, err := e.Build(ctx, dir); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after %d ms: %v", after, err)
+		}
+		cancel()
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	_, err := e.Build(ctx, dir, berth.WithTransfer(berth.WithProgress(func(p berth.Progress) {
@@ -176,6 +184,7 @@ func TestCancelledBuild(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
+	// BuildKit kills what a step runs after it has told its client.
 	out, err := e.Output(t.Context(), base.ID, []string{"sh", "-c", "for i in $(seq 100); do ps | grep -q '[s]leep 1234' || exit 0; sleep 0.1; done; ps; exit 1"}, berth.WithConfig(hostPIDs))
 	if err != nil {
 		t.Errorf("the step goes on: %v: %s", err, out.Stdout)
