@@ -34,8 +34,8 @@ func TestProgramsCanSayWhatFlagsSay(t *testing.T) {
 		"from": {From: "warm"}, "no-volumes": {From: "warm", NoVolumes: true},
 	}
 	// Programs share the current directory only if they say so, and have their own output
-	// and their own way to the docker CLI.
-	notSettings := []string{"no-share-cwd", "no-docker-cli", "json"}
+	// and their own way to the docker CLI. The pid in a file is for systemd.
+	notSettings := []string{"no-share-cwd", "no-docker-cli", "json", "pidfile"}
 	a := &app{}
 	for _, verb := range []*cobra.Command{a.runVerb(), a.upVerb()} {
 		verb.Flags().VisitAll(func(flag *pflag.Flag) {
