@@ -20,7 +20,7 @@ sudo := $(if $(filter 0,$(shell id -u)),,-exec "sudo -E")
 export BERTH := $(CURDIR)/bin/berth
 export GOWORK := off
 
-.PHONY: help deps payload build image sbom test test-unit test-race test-deps test-integration test-sdk test-image test-kube test-kube-vm test-vm test-container test-matrix test-table check demo bench clean distclean
+.PHONY: help deps payload build image sbom test test-unit test-race fuzz test-deps test-integration test-sdk test-image test-kube test-kube-vm test-vm test-container test-matrix test-table check demo bench clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 20
@@ -51,6 +51,9 @@ test-unit: ## tests that need neither root nor an engine
 
 test-race: ## the unit tests once more, with the race detector
 	$(GO) test -race ./...
+
+fuzz: ## every fuzz test for FUZZTIME= (10s each); PKG=./internal/mirror for one package
+	@GO="$(GO)" FUZZTIME="$(FUZZTIME)" hack/fuzz.sh $(PKG)
 
 test-deps:
 	@hack/deps.sh test

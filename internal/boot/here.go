@@ -58,7 +58,8 @@ func (s *starter) startHere(ctx context.Context) (started, error) {
 	h.cmd = exec.Command(initProgram, append([]string{"daemon", dockerd}, args...)...)
 	h.cmd.Env = append(env, "NOTIFY_SOCKET="+notify, fmt.Sprintf("LISTEN_FDS=%d", len(s.listeners.files)))
 	h.cmd.ExtraFiles = s.listeners.files
-	h.cmd.Stdout, h.cmd.Stderr = s.Out, s.watch().Tee(s.Out)
+	watch := s.watch()
+	h.cmd.Stdout, h.cmd.Stderr = s.Out, watch.Tee(s.Out)
 	h.cmd.WaitDelay = lastWords
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := h.cmd.Start(); err != nil {
@@ -68,6 +69,7 @@ func (s *starter) startHere(ctx context.Context) (started, error) {
 		if h.err = h.cmd.Wait(); errors.Is(h.err, exec.ErrWaitDelay) { // something of dockerd's holds its log open
 			h.err = nil
 		}
+		watch.Wait()
 		close(h.exited)
 	}()
 	select {

@@ -26,6 +26,7 @@ type nested struct {
 	*engine.Engine
 	ports    *ports
 	patience time.Duration
+	say      func(string, ...any)
 }
 
 func (s *starter) startNested(ctx context.Context, isolation Isolation) (started, error) {
@@ -55,17 +56,9 @@ func (s *starter) startNested(ctx context.Context, isolation Isolation) (started
 		p.close()
 		return nil, err
 	}
-	go func() {
-		for {
-			select {
-			case note := <-e.Notes():
-				s.say("%s", note)
-			case <-e.Done():
-				return
-			}
-		}
-	}()
-	return &nested{e, p, s.plan.patience}, nil
+	started := &nested{e, p, s.plan.patience, s.say}
+	go started.tell()
+	return started, nil
 }
 
 // nest says what of the container the engine gets.
@@ -184,6 +177,30 @@ func (s *starter) daemonEnv() []string {
 	return append(out, "container=docker")
 }
 
+// tell says what the engine's user should know, until the engine ends.
+func (e *nested) tell() {
+	for {
+		select {
+		case note := <-e.Notes():
+			e.say("%s", note)
+		case <-e.Done():
+			return
+		}
+	}
+}
+
+// tellRest says what is left to say when the engine has ended.
+func (e *nested) tellRest() {
+	for {
+		select {
+		case note := <-e.Notes():
+			e.say("%s", note)
+		default:
+			return
+		}
+	}
+}
+
 func (e *nested) socket() string { return e.Info().Socket }
 
 // patience is for how long containers are given to stop, unless --stop-timeout says it; the
@@ -192,6 +209,7 @@ const patience = 60 * time.Second
 
 func (e *nested) wait(ctx context.Context) (int, error) {
 	defer e.ports.close()
+	defer e.tellRest()
 	select {
 	case <-e.Done():
 		err := e.Err()

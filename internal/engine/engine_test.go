@@ -181,10 +181,11 @@ func TestLogPump(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "log")
 	var notes []string
-	p, err := startLogPump(nil, path, Owner{os.Getuid(), os.Getgid()}, r, func(s string) { notes = append(notes, s) })
+	p, err := newLogPump(nil, path, Owner{os.Getuid(), os.Getgid()})
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.start(r, func(s string) { notes = append(notes, s) })
 	text := `time="x" level=warning msg="harmless"
 time="x" level=error msg="Handler for POST /v1.56/containers/create returned error: error while creating mount source path '/srv/x': mkdir /srv/x: read-only file system"
 
@@ -218,7 +219,7 @@ func TestLogIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.close()
+	w.Close()
 	var total int64
 	for _, name := range []string{path, path + ".1"} {
 		info, err := os.Stat(name)

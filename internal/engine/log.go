@@ -16,36 +16,60 @@ const maxLog = 8 << 20
 
 // logPump copies what an engine's processes write to the log file.
 type logPump struct {
-	mu       sync.Mutex
-	last     string         // the last line that reports an error
+	to       io.WriteCloser
+	own      bool           // the log is the engine's own, and no container's
 	lines    []func([]byte) // see each line
 	finished chan struct{}
+
+	mu   sync.Mutex // guards what follows, and writing
+	last string     // the last line that reports an error
 }
 
-func startLogPump(console *os.File, path string, owner Owner, from *os.File, note func(string), lines ...func([]byte)) (*logPump, error) {
+// newLogPump opens the log: the file at path, or a console that is somebody else's.
+func newLogPump(console *os.File, path string, owner Owner) (*logPump, error) {
+	p := &logPump{finished: make(chan struct{})}
 	if console != nil {
-		p := &logPump{lines: lines, finished: make(chan struct{})}
-		go func() {
-			defer close(p.finished)
-			defer from.Close()
-			p.copy(console, from, note)
-		}()
+		p.to = unclosed{console}
 		return p, nil
 	}
 	f, err := openLog(path, owner)
 	if err != nil {
-		from.Close()
 		return nil, fmt.Errorf("make the engine's log: %w", err)
 	}
-	p := &logPump{lines: lines, finished: make(chan struct{})}
+	p.to, p.own = &rotated{f: f, path: path, owner: owner}, true
+	return p, nil
+}
+
+// unclosed is a file that stays open.
+type unclosed struct{ io.Writer }
+
+func (unclosed) Close() error { return nil }
+
+// start copies until the end of from, which it closes.
+func (p *logPump) start(from *os.File, note func(string), lines ...func([]byte)) {
+	p.lines = lines
 	go func() {
 		defer close(p.finished)
 		defer from.Close()
-		w := &rotated{f: f, path: path, owner: owner}
-		defer w.close()
-		p.copy(w, from, note)
+		p.copy(from, note)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.to.Close()
 	}()
-	return p, nil
+}
+
+func (p *logPump) write(line []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = p.to.Write(line)
+}
+
+// note adds what berth itself has to say to the engine's own log: for an engine that is
+// kept, nobody listens otherwise.
+func (p *logPump) note(text string) {
+	if p.own {
+		p.write([]byte("berth: " + text + "\n"))
+	}
 }
 
 func openLog(path string, owner Owner) (*os.File, error) {
@@ -61,11 +85,11 @@ func openLog(path string, owner Owner) (*os.File, error) {
 }
 
 // copy passes lines on. A log that cannot be written must not stop the engine.
-func (p *logPump) copy(w io.Writer, from io.Reader, note func(string)) {
+func (p *logPump) copy(from io.Reader, note func(string)) {
 	r := bufio.NewReaderSize(from, 16<<10)
 	for {
 		line, err := r.ReadSlice('\n')
-		_, _ = w.Write(line)
+		p.write(line)
 		p.look(line, note)
 		for _, f := range p.lines {
 			f(line)
@@ -122,7 +146,7 @@ type rotated struct {
 
 func (w *rotated) Write(b []byte) (int, error) {
 	if w.size += len(b); w.size > maxLog {
-		w.close()
+		w.f.Close()
 		if err := os.Rename(w.path, w.path+".1"); err != nil {
 			return 0, err
 		}
@@ -135,4 +159,5 @@ func (w *rotated) Write(b []byte) (int, error) {
 	return w.f.Write(b)
 }
 
-func (w *rotated) close() { w.f.Close() }
+// Close lets go of the file. Later writes fail.
+func (w *rotated) Close() error { return w.f.Close() }

@@ -50,13 +50,13 @@ func newMonitor(m *Manager, info *Info, control, logs *os.File) (*monitor, error
 		notes: make(chan string, 16), ready: make(chan struct{}), done: make(chan struct{}),
 	}
 	mon.watch(&info.Spec, m.usualAuthorities(info))
-	pump, err := startLogPump(m.nest.console(), info.Log, info.Spec.Owner, logs, mon.note, mon.certs.Line)
-	if err != nil {
+	var err error
+	if mon.logs, err = newLogPump(m.nest.console(), info.Log, info.Spec.Owner); err != nil {
 		control.Close()
 		logs.Close()
 		return nil, err
 	}
-	mon.logs = pump
+	mon.logs.start(logs, mon.note, mon.certs.Line)
 	go mon.read()
 	return mon, nil
 }
@@ -101,6 +101,7 @@ func (mon *monitor) send(msg pid1.Message) error {
 // note tells whoever uses the engine something; nobody is made to listen.
 func (mon *monitor) note(text string) {
 	mon.log.Info("note", "text", text)
+	mon.logs.note(text)
 	select {
 	case mon.notes <- text:
 	default:

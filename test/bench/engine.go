@@ -68,17 +68,13 @@ type session struct {
 
 // open starts berth; extra is what the command does before it waits.
 func (b *bench) open(ctx context.Context, extra string, env ...string) (*session, error) {
-	return b.openFrom(ctx, "", extra, env...)
+	return b.openWith(ctx, nil, extra, env...)
 }
 
-// openFrom is open for a fork of a snapshot; an empty name stands for none.
-func (b *bench) openFrom(ctx context.Context, from, extra string, env ...string) (*session, error) {
+// openWith is open with flags for berth run.
+func (b *bench) openWith(ctx context.Context, flags []string, extra string, env ...string) (*session, error) {
 	s := &session{}
-	args := []string{"run"}
-	if from != "" {
-		args = append(args, "--from", from)
-	}
-	s.cmd = exec.CommandContext(ctx, b.program, append(args, "--", "sh", "-ec",
+	s.cmd = exec.CommandContext(ctx, b.program, append(append([]string{"run"}, flags...), "--", "sh", "-ec",
 		"date +%s%N; "+extra+"\necho $DOCKER_HOST; read wait || true; date +%s%N")...)
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 	s.cmd.Dir, s.cmd.Stderr = "/", &s.stderr

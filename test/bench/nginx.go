@@ -21,7 +21,7 @@ import (
 // and many streams.
 func (b *bench) mirrorFast(ctx context.Context, up *source, dir string) error {
 	up.limit(1e12)
-	m, err := b.serveMirror(ctx, up, filepath.Join(dir, "fast"))
+	m, err := b.serveMirror(ctx, up, filepath.Join(dir, "fast"), "--socket", "none", "--listen", "127.0.0.1:0", "--plain-http")
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,11 @@ func (b *bench) forkStarts(ctx context.Context) (float64, error) {
 	kinds := []string{"", "bench-large", "bench-small"}
 	for range b.runs {
 		for _, from := range kinds {
-			s, err := b.openFrom(ctx, from, "")
+			var flags []string
+			if from != "" {
+				flags = []string{"--from", from}
+			}
+			s, err := b.openWith(ctx, flags, "")
 			if err != nil {
 				return 0, err
 			}

@@ -4,22 +4,19 @@ import (
 	"context"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // named below
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"github.com/berth-dev/berth/test/image"
@@ -122,8 +119,8 @@ func (p *paced) Write(b []byte) (int, error) {
 	return written, nil
 }
 
-// proxyOf serves distribution's pull-through cache of a registry.
-func proxyOf(ctx context.Context, upstream, dir string) (host string, end func()) {
+// proxyOf serves distribution's pull-through cache of a registry, to engines too.
+func proxyOf(ctx context.Context, upstream, dir string) (port int, end func(), err error) {
 	conf := &configuration.Configuration{Storage: configuration.Storage{
 		"filesystem":  configuration.Parameters{"rootdirectory": dir},
 		"maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}},
@@ -133,52 +130,16 @@ func proxyOf(ctx context.Context, upstream, dir string) (host string, end func()
 	logrus.SetOutput(io.Discard) // it logs through the global logger
 	ctx, cancel := context.WithCancel(ctx)
 	app := handlers.NewApp(ctx, conf)
-	server := httptest.NewServer(app)
-	return strings.TrimPrefix(server.URL, "http://"), func() {
-		server.Close()
+	listener, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		cancel()
+		return 0, nil, err
+	}
+	server := &http.Server{Handler: app}
+	go server.Serve(listener)
+	return listener.Addr().(*net.TCPAddr).Port, func() {
+		_ = server.Close()
 		_ = app.Shutdown()
 		cancel()
-	}
-}
-
-// pulls has so many clients read all of an image at once.
-func pulls(ctx context.Context, at string, clients int) (time.Duration, error) {
-	ref, err := name.ParseReference(at, name.Insecure)
-	if err != nil {
-		return 0, err
-	}
-	begin := time.Now()
-	group, ctx := errgroup.WithContext(ctx)
-	for range clients {
-		group.Go(func() error { return pull(ctx, ref) })
-	}
-	err = group.Wait()
-	return time.Since(begin), err
-}
-
-func pull(ctx context.Context, ref name.Reference) error {
-	img, err := remote.Image(ref, remote.WithContext(ctx))
-	if err != nil {
-		return err
-	}
-	layers, err := img.Layers()
-	if err != nil {
-		return err
-	}
-	for _, l := range layers {
-		if err := drain(l); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func drain(l v1.Layer) error {
-	r, err := l.Compressed()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	_, err = io.Copy(io.Discard, r)
-	return err
+	}, nil
 }
