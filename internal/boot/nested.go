@@ -56,9 +56,9 @@ func (s *starter) startNested(ctx context.Context, isolation Isolation) (started
 		p.close()
 		return nil, err
 	}
-	started := &nested{e, p, s.plan.patience, s.say}
-	go started.tell()
-	return started, nil
+	inner := &nested{e, p, s.plan.patience, s.say}
+	go inner.tell()
+	return inner, nil
 }
 
 // nest says what of the container the engine gets.

@@ -57,6 +57,12 @@ func serve(t *testing.T, args ...string) *daemon {
 // end stops it and removes what it leaves.
 func (d *daemon) end(t *testing.T) {
 	d.stop(syscall.SIGTERM)
+	forget(t)
+}
+
+// forget removes what mirrors leave.
+func forget(t *testing.T) {
+	t.Helper()
 	for _, path := range []string{"/var/lib/berth/mirror", "/run/berth/mirror.sock", "/run/berth/mirror-control.sock"} {
 		if err := os.RemoveAll(path); err != nil { // sockets: of a mirror that was killed
 			t.Error(err)

@@ -169,23 +169,16 @@ func TestTrustOfPrograms(t *testing.T) {
 	f := newFront(t, "", "")
 	ref := f.push(t, "team/app:1", image.Options{Label: t.Name()})
 	files, _ := newAuthorities(t, f)
-	read := func(path string) []byte {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
 	for way, option := range map[string]func(pem []byte) sdk.Option{
 		"WithCA":         sdk.WithCA,
 		"WithRegistryCA": func(pem []byte) sdk.Option { return sdk.WithRegistryCA(f.Address, pem) },
 	} {
 		t.Run(way, func(t *testing.T) {
-			e := berthtest.New(t, option(read(files.right)), sdk.WithHost(registryHost, "host-gateway"))
+			e := berthtest.New(t, option([]byte(read(t, files.right))), sdk.WithHost(registryHost, "host-gateway"))
 			if _, err := e.Pull(t.Context(), ref); err != nil {
 				t.Error(err)
 			}
-			e = berthtest.New(t, option(read(files.wrong)), sdk.WithHost(registryHost, "host-gateway"))
+			e = berthtest.New(t, option([]byte(read(t, files.wrong))), sdk.WithHost(registryHost, "host-gateway"))
 			for range 2 { // the second time, too
 				_, err := e.Pull(t.Context(), ref)
 				var typed *sdk.Error
