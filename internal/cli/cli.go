@@ -109,7 +109,7 @@ ready in a fraction of a second, gone without a trace.`,
 	add(groupEngines, a.lsVerb(), a.inspectVerb(), a.logsVerb(), a.statsVerb(), a.stopVerb(), a.startVerb(), a.rmVerb())
 	add(groupMachine, a.snapshotVerb(), a.doctorVerb(), a.gcVerb(), a.imageVerb(), a.initVerb(), a.versionVerb())
 	add(groupMachine, a.mirrorVerb(), a.configVerb(), a.diskVerb(), a.kubeVerb(), a.healthVerb())
-	root.AddCommand(a.monitorVerb(), a.attendVerb(), a.sweepVerb(), a.stepsVerb())
+	root.AddCommand(a.monitorVerb(), a.attendVerb(), a.sweepVerb(), a.guardVerb(), a.stepsVerb())
 	return root
 }
 

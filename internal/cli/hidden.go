@@ -42,6 +42,23 @@ func (a *app) sweepVerb() *cobra.Command {
 	}
 }
 
+// guardVerb has an engine go on that was paused by a process that is no more.
+func (a *app) guardVerb() *cobra.Command {
+	return &cobra.Command{
+		Use:    engine.GuardVerb + " ID",
+		Short:  "Wait for the end of a pause of an engine (used by berth itself)",
+		Hidden: true,
+		Args:   exactly(1, "an engine's id"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			m, err := a.manager()
+			if err != nil {
+				return err
+			}
+			return m.GuardPause(args[0], a.In)
+		},
+	}
+}
+
 // stepsVerb lists the steps at which tests inject crashes.
 func (a *app) stepsVerb() *cobra.Command {
 	return &cobra.Command{

@@ -34,8 +34,9 @@ func (a *app) snapshotCreateVerb() *cobra.Command {
 order: --pull, --load, --build, --run. With --update the engine begins as a copy of the latest
 version, so that only what has changed is pulled and stored. Containers do not travel, unless asked for.
 
-With --from ENGINE nothing is started: the snapshot is what that engine holds. It must be
-stopped, for only then its databases are whole, or be stopped for the moment (--stop).`,
+With --from ENGINE nothing is started: the snapshot is what that engine holds. One that runs
+stands still for a moment, so that what is in its volumes is as after a loss of power; with
+--stop it is stopped for the moment instead.`,
 		Example: `  sudo berth snapshot create ci --pull postgres:17 --run 'docker compose pull'
   sudo berth snapshot create ci --update --pull postgres:17`,
 		Args: exactly(1, "a name for the snapshot"),
@@ -46,8 +47,8 @@ stopped, for only then its databases are whole, or be stopped for the moment (--
 	fs.StringArrayVar(&f.loads, "load", nil, "load the images in the archive `FILE` (docker save)")
 	fs.StringArrayVar(&f.builds, "build", nil, "build the Dockerfile in `DIR`; its image gets the name of the directory")
 	fs.StringArrayVar(&f.run, "run", nil, "run the shell script `SCRIPT` on this machine with docker pointing at the engine")
-	fs.StringVar(&f.fromEngine, "from", "", "make it of what the stopped `ENGINE` holds")
-	fs.BoolVar(&f.stop, "stop", false, "with --from: stop the engine if it runs, and start it again afterwards")
+	fs.StringVar(&f.fromEngine, "from", "", "make it of what `ENGINE` holds")
+	fs.BoolVar(&f.stop, "stop", false, "with --from: stop the engine if it runs, and start it again afterwards, instead of pausing it")
 	fs.BoolVar(&f.containers, "containers", false, "let containers travel too; in forks they are stopped, unless their restart policy starts them")
 	fs.BoolVar(&f.update, "update", false, "begin with the latest version of the snapshot")
 	fs.BoolVar(&f.asJSON, "json", false, "print the snapshot as one JSON object")
@@ -181,14 +182,9 @@ func (a *app) snapshotOfEngine(cmd *cobra.Command, f *createFlags, name string) 
 	if err != nil {
 		return err
 	}
-	freeze := m.FreezeStopped
-	if f.stop {
-		freeze = m.FreezeRunning
-	}
-	man, err := freeze(cmd.Context(), info.ID, engine.Freezing{Name: name, Sources: []string{"engine " + info.Name}, Containers: f.containers})
-	if errors.Is(err, engine.ErrRunning) {
-		return fmt.Errorf("engine %s is %s; stop it first with `berth stop %s`, or say --stop to have it stopped for the moment", info.Name, info.Status, info.Name)
-	}
+	man, err := m.FreezeEngine(cmd.Context(), info.ID, engine.Freezing{
+		Name: name, Sources: []string{"engine " + info.Name}, Containers: f.containers, Stop: f.stop,
+	})
 	if err != nil {
 		return err
 	}

@@ -142,8 +142,12 @@ func (l *launch) delegate(context.Context) error {
 
 // killContainer ends every process of the engine and waits for that. Init takes the rest of
 // its pid namespace with it (pid_namespaces(7)); a runtime that was killed while it made
-// the container has left others in the cgroup.
+// the container has left others in the cgroup. One that stands still for a snapshot goes on
+// first: nothing that is frozen can end on cgroup v1.
 func (m *Manager) killContainer(ctx context.Context, info *Info) error {
+	if err := m.resume(info); err != nil {
+		return err
+	}
 	if info.Init.PID != 0 {
 		if err := info.Init.kill(ctx); err != nil {
 			return fmt.Errorf("end the engine: %w", err)

@@ -202,6 +202,7 @@ type Freezing struct {
 	Name       string
 	Sources    []string // what it is made of, for people
 	Containers bool     // containers travel as well
+	Stop       bool     // stop the engine for it if it runs
 }
 
 // source is what is frozen of the engine.
@@ -253,29 +254,11 @@ func (i *Info) source() snapshot.Source {
 // stopPatience is how long containers have to stop for a snapshot, as with docker stop.
 const stopPatience = 30 * time.Second
 
-// FreezeRunning is FreezeStopped for an engine that may run: it is stopped for the moment and
-// started again, also if no snapshot was made or ctx is cancelled.
-func (m *Manager) FreezeRunning(ctx context.Context, ref string, f Freezing) (*snapshot.Manifest, error) {
-	info, err := m.Find(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	if info.Status != StatusRunning {
-		return m.FreezeStopped(ctx, info.ID, f)
-	}
-	if err := m.Stop(ctx, info.ID, stopPatience); err != nil {
-		return nil, err
-	}
-	man, err := m.FreezeStopped(ctx, info.ID, f)
-	if _, startErr := m.StartStopped(context.WithoutCancel(ctx), info.ID); startErr != nil {
-		err = errors.Join(err, fmt.Errorf("start %s again: %w", info.Name, startErr))
-	}
-	return man, err
-}
-
-// FreezeStopped makes a snapshot of a stopped engine, which becomes a fork of it and can be
-// started again afterwards. It returns [ErrRunning] for one that runs.
-func (m *Manager) FreezeStopped(ctx context.Context, ref string, f Freezing) (*snapshot.Manifest, error) {
+// FreezeEngine makes a snapshot of an engine. One that is stopped becomes a fork of it, which
+// copies nothing. One that runs stands still for a moment, and what it has made is copied; with
+// f.Stop it is stopped for the moment instead and started again, also if no snapshot was made
+// or ctx is cancelled. It returns [ErrRunning] for one that is neither.
+func (m *Manager) FreezeEngine(ctx context.Context, ref string, f Freezing) (*snapshot.Manifest, error) {
 	if err := m.paths.Prepare(); err != nil {
 		return nil, err
 	}
@@ -286,9 +269,46 @@ func (m *Manager) FreezeStopped(ctx context.Context, ref string, f Freezing) (*s
 	if err != nil {
 		return nil, err
 	}
-	if info.Status != StatusStopped {
-		return nil, fmt.Errorf("%w: %s is %s; stop it first with `berth stop %s`", ErrRunning, info.Name, info.Status, info.Name)
+	switch {
+	case info.Status == StatusStopped:
+		return m.freezeStopped(ctx, info, f)
+	case info.Status != StatusRunning:
+		return nil, fmt.Errorf("%w: %s is %s; try again when it runs or is stopped", ErrRunning, info.Name, info.Status)
+	case f.Stop:
+		return m.freezeBetween(ctx, info.ID, f)
 	}
+	return m.freezeLive(ctx, info, f)
+}
+
+// freezeBetween stops an engine, makes the snapshot and starts it again.
+func (m *Manager) freezeBetween(ctx context.Context, id string, f Freezing) (*snapshot.Manifest, error) {
+	if err := m.Stop(ctx, id, stopPatience); err != nil {
+		return nil, err
+	}
+	info, err := m.Find(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	man, err := m.freezeStopped(ctx, info, f)
+	if _, startErr := m.StartStopped(context.WithoutCancel(ctx), id); startErr != nil {
+		err = errors.Join(err, fmt.Errorf("start %s again: %w", info.Name, startErr))
+	}
+	return man, err
+}
+
+// freezeLive makes a snapshot of a running engine.
+func (m *Manager) freezeLive(ctx context.Context, info Info, f Freezing) (*snapshot.Manifest, error) {
+	p, err := m.pauses(ctx, &info)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	src := f.source(&info)
+	src.Live = p
+	return m.Snapshots().Freeze(ctx, f.Name, f.Sources, src)
+}
+
+func (m *Manager) freezeStopped(ctx context.Context, info Info, f Freezing) (_ *snapshot.Manifest, err error) {
 	l := &launch{m: m, info: info}
 	l.info.Status, l.info.Net, l.info.NetNS = StatusStopping, nil, NetNS{}
 	if l.info.Monitor, err = self(); err != nil {

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -35,4 +36,24 @@ func SocketPair() (a, b *os.File, err error) {
 		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
 	return os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control"), nil
+}
+
+// ErrWritten says that a file is open for writing.
+var ErrWritten = errors.New("the file is open for writing")
+
+// CheckUnwritten returns ErrWritten if anybody has the file open for writing, or mapped so;
+// f itself must not be. It takes a read lease for that, which the kernel gives on no such file
+// (fcntl(2), F_SETLEASE), and gives it back at once. The caller owns the file or has CAP_LEASE.
+func CheckUnwritten(f *os.File) error {
+	set := func(lease int) error {
+		return retry(func() error { _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, lease); return err })
+	}
+	err := set(unix.F_RDLCK)
+	if err == unix.EAGAIN {
+		return ErrWritten
+	}
+	if err == nil {
+		err = set(unix.F_UNLCK)
+	}
+	return os.NewSyscallError("fcntl F_SETLEASE", err)
 }

@@ -245,3 +245,44 @@ func TestOnThreadIsNeverTheMainThread(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckUnwritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(path, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := CheckUnwritten(f); err != nil {
+		t.Errorf("a file that nobody writes to: %v", err)
+	}
+	w, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckUnwritten(f); !errors.Is(err, ErrWritten) {
+		t.Errorf("a file that is open for writing: %v", err)
+	}
+	mapped, err := unix.Mmap(int(w.Fd()), 0, 4, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if err := CheckUnwritten(f); !errors.Is(err, ErrWritten) {
+		t.Errorf("a file that is mapped for writing: %v", err)
+	}
+	if err := unix.Munmap(mapped); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckUnwritten(f); err != nil {
+		t.Errorf("after both: %v", err)
+	}
+	// The lease was given back: opening it again waits for nobody.
+	if w, err = os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+}

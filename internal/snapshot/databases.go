@@ -24,12 +24,17 @@ import (
 //	metadata.db   v1/snapshots/"<namespace>/<n>/<key>"/{id: uvarint, kind: byte}
 //	meta.db       v1/<namespace>/images/<name>/target/{digest, mediatype, size: varint}
 //	              v1/<namespace>/leases/<id>/…
+//	              v1/<namespace>/containers/<id>/…   as long as the container runs
 //
-// dockerd names both the lease and the snapshots of a container by the container's id.
+// dockerd names the lease and the snapshots of a container by the container's id.
 const namespace = "moby"
 
 // kindCommitted is a snapshot that never changes any more (containerd, core/snapshots).
 const kindCommitted = 3
+
+// unpacking begins the key of a layer that a pull has not unpacked to its end (containerd,
+// core/snapshots, UnpackKeyPrefix). A fork's pull begins anew.
+const unpacking = "extract-"
 
 var containerKey = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
@@ -69,16 +74,17 @@ func withDatabase(root *os.Root, name string, readOnly bool, f func(*bolt.DB) er
 type layerKind int
 
 const (
-	unknown   layerKind = iota // the database does not know it
+	unknown   layerKind = iota // the database does not know it, or nobody will go on with it
 	container                  // it belongs to a container
 	committed                  // immutable
 	active                     // a build cache's, written to by later builds
 )
 
-// layerKinds reads the snapshotter's database: what each directory, by name, is.
-func layerKinds(root *os.Root) (map[string]layerKind, error) {
+// layerKinds reads the snapshotter's database, a file below root: what each directory, by
+// name, is.
+func layerKinds(root *os.Root, file string) (map[string]layerKind, error) {
 	kinds := map[string]layerKind{}
-	err := withDatabase(root, snapshotterFile, true, func(db *bolt.DB) error {
+	err := withDatabase(root, file, true, func(db *bolt.DB) error {
 		return db.View(func(tx *bolt.Tx) error {
 			snapshots := bucket(tx, "v1", "snapshots")
 			if snapshots == nil {
@@ -89,7 +95,7 @@ func layerKinds(root *os.Root) (map[string]layerKind, error) {
 				id, n := binary.Uvarint(b.Get([]byte("id")))
 				kind := b.Get([]byte("kind"))
 				if n <= 0 || len(kind) != 1 {
-					return fmt.Errorf("read %s: snapshot %q has no id or kind", snapshotterFile, key)
+					return fmt.Errorf("read %s: snapshot %q has no id or kind", file, key)
 				}
 				kinds[strconv.FormatUint(id, 10)] = classify(string(key), kind[0])
 				return nil
@@ -105,6 +111,8 @@ func classify(key string, kind byte) layerKind {
 	switch {
 	case kind == kindCommitted:
 		return committed
+	case strings.Contains(key, "/"+unpacking):
+		return unknown
 	case containerKey.MatchString(key[strings.LastIndexByte(key, '/')+1:]):
 		return container
 	}
@@ -122,29 +130,39 @@ func bucket(tx *bolt.Tx, path ...string) *bolt.Bucket {
 	return b
 }
 
-// dropContainers makes containerd collect what containers had: nobody holds a lease on it.
+// dropContainers makes containerd collect what containers had: nobody holds a lease on it,
+// nor is it one's root.
 func dropContainers(root *os.Root) error {
 	return withDatabase(root, metadataFile, false, func(db *bolt.DB) error {
 		return db.Update(func(tx *bolt.Tx) error {
-			leases := bucket(tx, "v1", namespace, "leases")
-			if leases == nil {
-				return nil
-			}
-			var drop [][]byte
-			err := leases.ForEachBucket(func(id []byte) error {
-				if containerKey.Match(id) {
-					drop = append(drop, bytes.Clone(id))
-				}
-				return nil
-			})
-			for _, id := range drop {
-				if err == nil {
-					err = leases.DeleteBucket(id)
+			for _, kind := range []string{"leases", "containers"} {
+				if err := dropByID(bucket(tx, "v1", namespace, kind)); err != nil {
+					return err
 				}
 			}
-			return err
+			return nil
 		})
 	})
+}
+
+// dropByID deletes what a bucket, if there is one, has under the ids of containers.
+func dropByID(b *bolt.Bucket) error {
+	if b == nil {
+		return nil
+	}
+	var drop [][]byte
+	err := b.ForEachBucket(func(id []byte) error {
+		if containerKey.Match(id) {
+			drop = append(drop, bytes.Clone(id))
+		}
+		return nil
+	})
+	for _, id := range drop {
+		if err == nil {
+			err = b.DeleteBucket(id)
+		}
+	}
+	return err
 }
 
 // images lists the images that have a name.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/berth-dev/berth/internal/linux"
 	"github.com/berth-dev/berth/internal/snapshot/tree"
 	"golang.org/x/sys/unix"
 )
@@ -37,11 +38,31 @@ func (d *draft) sealBlobs(context.Context) error {
 		if err := unix.Fchmodat(int(dir.Fd()), e.Name(), 0o444, 0); err != nil {
 			return &os.PathError{Op: "chmod", Path: e.Name(), Err: err}
 		}
+		if err := d.checkUnwritten(e.Name()); err != nil {
+			return err
+		}
 		info, err := e.Info()
 		if err != nil {
 			return err
 		}
 		d.manifest.Size.Blobs += info.Size()
+	}
+	return nil
+}
+
+// checkUnwritten makes sure that a blob, which nobody in the source can open for writing any
+// more, was not opened so before: a live source could go on writing to it.
+func (d *draft) checkUnwritten(name string) error {
+	if d.src.Live == nil {
+		return nil
+	}
+	f, err := d.root.Open(filepath.Join(dataDir, blobsDir, name))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := linux.CheckUnwritten(f); err != nil {
+		return fmt.Errorf("blob %s: %w; stop the engine first", name, err)
 	}
 	return nil
 }

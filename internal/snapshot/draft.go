@@ -20,6 +20,7 @@ type draft struct {
 	root     *os.Root // dir
 	kinds    map[string]layerKind
 	manifest Manifest
+	paused   bool         // the source's processes stand still
 	undo     func() error // of Adopt
 }
 

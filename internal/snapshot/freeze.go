@@ -11,7 +11,8 @@ import (
 	"github.com/berth-dev/berth/internal/snapshot/tree"
 )
 
-// Source is a data root to freeze. No process uses it: its engine was stopped cleanly.
+// Source is a data root to freeze. No process uses it, for its engine was stopped cleanly, or
+// as long as Live says so.
 type Source struct {
 	Data      string // the data root
 	IDs       ids.Range
@@ -22,6 +23,10 @@ type Source struct {
 	// Apart says that the data root has a file system of its own, from which layers cannot
 	// be moved: they are copied, and the data root stays as it is.
 	Apart bool
+	// Live has the processes stand still that use the data root. Layers are copied then, most
+	// of them before that: who made them could write to those that move, by handles that it
+	// has kept. What goes on afterwards has its data root as it was. nil: there are none.
+	Live Live
 	// Containers says that containers travel. They are stopped, as their engine is.
 	Containers bool
 	// Adopt says that the data root will be used again: its engine becomes a fork of the
@@ -33,8 +38,20 @@ type Source struct {
 	Owner string
 }
 
+// Live is the processes that use a data root.
+type Live interface {
+	// Pause returns when all stand still. On an error they do not.
+	Pause(context.Context) error
+	// Resume has them go on. An error says that some went on before: what was read of the
+	// data root meanwhile is of no use.
+	Resume() error
+}
+
+// copies reports whether layers are copied and not moved.
+func (s *Source) copies() bool { return s.Apart || s.Live != nil }
+
 // Freeze makes a snapshot of a data root, and the next version if the name exists. The time
-// it takes does not depend on the size of layers and blobs, unless the data root is apart. If ctx is cancelled or a step
+// it takes does not depend on the size of layers and blobs, unless the data root is apart or live. If ctx is cancelled or a step
 // fails, nothing of it is left and the data root is as before; after a crash [Store.Collect]
 // sees to that.
 func (s *Store) Freeze(ctx context.Context, name string, sources []string, src Source) (*Manifest, error) {
@@ -45,6 +62,11 @@ func (s *Store) Freeze(ctx context.Context, name string, sources []string, src S
 	defer d.close()
 	d.manifest.Name, d.manifest.Sources = name, sources
 	err = d.fill(ctx)
+	if d.paused {
+		if went := src.Live.Resume(); went != nil {
+			err = went // what else went wrong was for this reason
+		}
+	}
 	if err == nil {
 		err = s.publish(ctx, d.dir, &d.manifest)
 	}
@@ -59,7 +81,8 @@ func (d *draft) fill(ctx context.Context) error {
 		name string
 		do   func(context.Context) error
 	}{
-		{"copy", d.copyData}, {"prune", d.prune}, {"move", d.moveLayers}, {"seal", d.sealBlobs}, {"describe", d.describe},
+		{"pause", d.pause}, {"copy", d.copyData}, {"move", d.moveLayers}, {"resume", d.resume},
+		{"prune", d.prune}, {"seal", d.sealBlobs}, {"describe", d.describe},
 	} {
 		if err := step.do(ctx); err != nil {
 			return err
@@ -76,8 +99,10 @@ func (d *draft) fill(ctx context.Context) error {
 
 // copyData copies all that travels, but layers.
 func (d *draft) copyData(ctx context.Context) (err error) {
-	if d.kinds, err = layerKinds(d.data); err != nil {
-		return err
+	if d.src.Live == nil { // else [draft.pause] has read them
+		if d.kinds, err = layerKinds(d.data, snapshotterFile); err != nil {
+			return err
+		}
 	}
 	if err := d.root.Mkdir(dataDir, 0o700); err != nil {
 		return err
@@ -117,8 +142,8 @@ func (d *draft) leftOutLayer(rel string) bool {
 }
 
 func (d *draft) prune(context.Context) error {
-	if d.src.Containers {
-		return nil
+	if err := d.dropRemoved(); err != nil || d.src.Containers {
+		return err
 	}
 	data, err := d.root.OpenRoot(dataDir)
 	if err != nil {

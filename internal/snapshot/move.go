@@ -2,7 +2,9 @@ package snapshot
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -57,9 +59,9 @@ func (d *draft) moveLayers(ctx context.Context) error {
 	return d.keepBases()
 }
 
-// makeLayersDir makes the directory of the snapshot's own layers.
+// makeLayersDir makes the directory of the snapshot's own layers, unless there is one.
 func (d *draft) makeLayersDir() error {
-	if err := d.root.Mkdir(ownLayers, 0o711); err != nil {
+	if err := d.root.Mkdir(ownLayers, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	owner := int(d.src.IDs.First)
@@ -67,10 +69,10 @@ func (d *draft) makeLayersDir() error {
 }
 
 func (d *draft) takeLayer(ctx context.Context, from, links, to *os.File, name string) error {
-	if !d.src.Apart {
+	if !d.src.copies() {
 		return d.moveLayer(from, links, to, name)
 	}
-	if err := d.copyLayer(ctx, to, name); err != nil {
+	if err := d.copyLayer(ctx, to, name); err != nil && !errors.Is(err, fs.ErrExist) { // it was, before the pause
 		return err
 	}
 	return link(links, name, layers.Link(d.manifest.ID, name), d.src.IDs)

@@ -108,6 +108,7 @@ func (p Paths) Log(id string) string        { return filepath.Join(p.Engine(id),
 func (p Paths) Buildx(id string) string     { return filepath.Join(p.Engine(id), "buildx") }
 func (p Paths) RuntimeLog(id string) string { return filepath.Join(p.Engine(id), "runtime.log") }
 func (p Paths) PIDFile(id string) string    { return filepath.Join(p.Engine(id), "init.pid") }
+func (p Paths) Pause(id string) string      { return filepath.Join(p.Engine(id), "pause") }
 
 func (p Paths) Payload() string              { return filepath.Join(p.State, "payload") }
 func (p Paths) Trash() string                { return filepath.Join(p.State, "trash") }

@@ -225,10 +225,7 @@ func (b *bench) ownWork(ctx context.Context) error {
 		}
 		sum, steps := 0.0, 0
 		for line := range bytes.Lines(s.stderr.Bytes()) {
-			var step struct {
-				Step string  `json:"step"`
-				MS   float64 `json:"ms"`
-			}
+			var step traced
 			if json.Unmarshal(line, &step) != nil {
 				continue
 			}
@@ -246,6 +243,12 @@ func (b *bench) ownWork(ctx context.Context) error {
 	}
 	b.add(summarize("berth's own work before the runtime", "ms", took).atMost(15))
 	return nil
+}
+
+// traced is a line that BERTH_TRACE=1 prints.
+type traced struct {
+	Step string  `json:"step"`
+	MS   float64 `json:"ms"`
 }
 
 func (b *bench) size(context.Context) error {

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
 	"log"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -30,12 +33,17 @@ const (
 func (b *bench) snapshots(ctx context.Context) error {
 	defer b.clean(context.WithoutCancel(ctx))
 	begin := time.Now()
-	took, create, err := b.snapshotOf(ctx, "bench-large", largeBytes)
+	var live time.Duration
+	var pause float64
+	took, create, err := b.snapshotOf(ctx, "bench-large", largeBytes, func() (err error) {
+		live, pause, err = b.liveSnapshot(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "  5 GB in a snapshot after %.0f s\n", time.Since(begin).Seconds())
-	if _, _, err := b.snapshotOf(ctx, "bench-small", smallBytes); err != nil {
+	if _, _, err := b.snapshotOf(ctx, "bench-small", smallBytes, func() error { return nil }); err != nil {
 		return err
 	}
 	forks, err := b.forkStarts(ctx)
@@ -44,6 +52,8 @@ func (b *bench) snapshots(ctx context.Context) error {
 	}
 	b.add(summarize("docker load of 20 images, 5 GB", "ms", []float64{ms(took)}))
 	b.add(summarize("snapshot create --from ENGINE, 5 GB", "ms", []float64{ms(create)}).atMost(2000))
+	b.add(summarize("snapshot create --from ENGINE that runs, 5 GB", "ms", []float64{ms(live)}))
+	b.add(summarize("for which the engine stood still", "ms", []float64{pause}))
 	pull, err := b.pullLarge(ctx)
 	if err != nil {
 		return err
@@ -59,14 +69,14 @@ func (b *bench) clean(ctx context.Context) {
 	for i := range manyForks {
 		args = append(args, forkName(i))
 	}
-	for _, args := range [][]string{args, {"snapshot", "rm", "-f", "bench-large", "bench-small"}, {"gc"}} {
+	for _, args := range [][]string{args, {"snapshot", "rm", "-f", "bench-large", "bench-small", "bench-live"}, {"gc"}} {
 		_, _ = b.output(ctx, args...)
 	}
 }
 
-// snapshotOf loads images into an engine and makes a snapshot of that. It returns how long
-// the one and the other took.
-func (b *bench) snapshotOf(ctx context.Context, name string, size int64) (load, create time.Duration, err error) {
+// snapshotOf loads images into an engine and makes a snapshot of that when it is stopped. It
+// returns how long the one and the other took. running is called before the stop.
+func (b *bench) snapshotOf(ctx context.Context, name string, size int64, running func() error) (load, create time.Duration, err error) {
 	images, err := large(size)
 	if err != nil {
 		return 0, 0, err
@@ -82,6 +92,9 @@ func (b *bench) snapshotOf(ctx context.Context, name string, size int64) (load, 
 	if load, err = b.timed(ctx, "docker", "--engine", "bench-source", "load", "-q", "-i", archive); err != nil {
 		return 0, 0, err
 	}
+	if err := running(); err != nil {
+		return 0, 0, err
+	}
 	if _, err := b.output(ctx, "stop", "bench-source"); err != nil {
 		return 0, 0, err
 	}
@@ -90,6 +103,33 @@ func (b *bench) snapshotOf(ctx context.Context, name string, size int64) (load, 
 	}
 	_, err = b.output(ctx, "rm", "bench-source")
 	return load, create, err
+}
+
+// liveSnapshot makes a snapshot of the running engine and removes it. It returns how long that
+// took and how long, in ms, the engine stood still.
+func (b *bench) liveSnapshot(ctx context.Context) (took time.Duration, pause float64, err error) {
+	cmd := exec.CommandContext(ctx, b.program, "snapshot", "create", "bench-live", "--from", "bench-source")
+	cmd.Dir, cmd.Env = "/", append(os.Environ(), "BERTH_TRACE=1")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	begin := time.Now()
+	if err := cmd.Run(); err != nil {
+		return 0, 0, fmt.Errorf("snapshot of a running engine: %w: %s", err, stderr.Bytes())
+	}
+	took = time.Since(begin)
+	for line := range bytes.Lines(stderr.Bytes()) {
+		var step traced
+		if json.Unmarshal(line, &step) == nil && step.Step == "pause" {
+			pause += step.MS
+		}
+	}
+	if pause == 0 {
+		return 0, 0, fmt.Errorf("BERTH_TRACE=1 printed no pause: %s", stderr.Bytes())
+	}
+	if _, err = b.output(ctx, "snapshot", "rm", "bench-live"); err == nil {
+		_, err = b.output(ctx, "gc")
+	}
+	return took, pause, err
 }
 
 func (b *bench) timed(ctx context.Context, args ...string) (time.Duration, error) {

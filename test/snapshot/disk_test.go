@@ -58,13 +58,18 @@ func TestDiskLimit(t *testing.T) {
 	if out := must(t, "disk"); !strings.Contains(out, "200MiB") || !strings.Contains(out, "tmpl@1") {
 		t.Errorf("berth disk: %s", out)
 	}
+	must(t, "snapshot", "create", "paused", "--from", "small")
+	fork := up(t, "fork", "--from", "paused")
+	ok(t, "a fork of it while it ran", fork("run", "--rm", "made:1", "ls", "/made"), "/made")
+	must(t, "rm", "fork")
+	must(t, "snapshot", "rm", "paused")
 	must(t, "stop", "small")
 	if mounts := read(t, "/proc/mounts"); strings.Contains(mounts, "/engines/") {
 		t.Errorf("the disk of a stopped engine is mounted: %s", mounts)
 	}
 	must(t, "snapshot", "create", "taken", "--from", "small")
 	must(t, "snapshot", "verify", "taken")
-	fork := up(t, "fork", "--from", "taken")
+	fork = up(t, "fork", "--from", "taken")
 	ok(t, "a fork of it", fork("run", "--rm", "made:1", "ls", "/made"), "/made")
 	must(t, "rm", "fork")
 	must(t, "start", "small")

@@ -47,8 +47,27 @@ func TestFileSystems(t *testing.T) {
 				})
 			}
 			must(t, "snapshot", "verify", "tmpl")
+			pausedAndForked(t, dir)
 		})
 	}
+}
+
+// pausedAndForked makes a snapshot of a running engine with layers of its own, and a fork of it.
+func pausedAndForked(t *testing.T, dir string) {
+	t.Helper()
+	docker := up(t, "live")
+	ok(t, "layers", docker("load", "-q", "-i", imageTar))
+	ok(t, "layers", docker("build", "-q", "-t", "built:1", buildDir))
+	must(t, "snapshot", "create", "paused", "--from", "live")
+	before := hash(t, dir)
+	fork := up(t, "fork", "--from", "paused")
+	ok(t, "a fork", fork("run", "--rm", "built:1", "sh", "-ec", look), "replaced")
+	ok(t, "the source", docker("run", "--rm", "built:1", "sh", "-ec", look), "replaced")
+	ok(t, "prune", docker("system", "prune", "-af"))
+	same(t, before, hash(t, dir))
+	must(t, "snapshot", "verify", "paused")
+	must(t, "rm", "fork", "live")
+	must(t, "snapshot", "rm", "paused")
 }
 
 // A full disk makes for an error and for nothing else.
@@ -56,6 +75,8 @@ func TestFullDisk(t *testing.T) {
 	leak.Guard(t, scope)
 	state := stateOn(t, "ext4", []string{"mkfs.ext4", "-q", "-F"})
 	create(t, "tmpl")
+	docker := up(t, "live", "--from", "tmpl")
+	ok(t, "a layer", docker("build", "-q", "--build-arg", "round=9", "-t", "nine", buildDir))
 	archive := filepath.Join(t.TempDir(), "tmpl.tar")
 	must(t, "snapshot", "export", "-o", archive, "tmpl")
 	before := hash(t, filepath.Join(state, "snapshots"))
@@ -65,6 +86,7 @@ func TestFullDisk(t *testing.T) {
 		{"run", "--from", "tmpl", "--", "true"},
 		{"snapshot", "create", "more", "--load", imageTar},
 		{"snapshot", "import", archive, "more"},
+		{"snapshot", "create", "more", "--from", "live"},
 	} {
 		if r := berth(t, args...); r.code == 0 {
 			t.Errorf("berth %s on a full disk: %s", strings.Join(args, " "), r)
@@ -73,6 +95,8 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
+	ok(t, "the engine that was paused", docker("run", "--rm", "nine", "cat", "/log"), "step")
+	must(t, "rm", "live")
 	must(t, "gc")
 	same(t, before, hash(t, filepath.Join(state, "snapshots")))
 	exercise(t, "link")
