@@ -18,6 +18,8 @@ const (
 	layersDir       = snapshotterDir + "/snapshots"
 	volumesDir      = "volumes"
 	containersDir   = "containers"
+	// backingDevice is the device that volumesDir is on; a rootful dockerd makes it anew.
+	backingDevice = volumesDir + "/backingFsBlockDev"
 )
 
 // travels are the parts of a data root that are in a snapshot. What is not listed belongs
@@ -34,6 +36,9 @@ var containersTravel = []string{containersDir, "network/files"}
 
 // leftOut reports whether the part of a data root at rel stays behind.
 func leftOut(rel string, containers bool) bool {
+	if path.Dir(rel) == contentDir+"/ingest" || rel == backingDevice { // the former: unfinished downloads
+		return true
+	}
 	parts := travels
 	if containers {
 		parts = slices.Concat(travels, containersTravel)
@@ -41,7 +46,7 @@ func leftOut(rel string, containers bool) bool {
 	for _, t := range parts {
 		// On the way to, or within, what travels.
 		if rel == "." || rel == t || strings.HasPrefix(t, rel+"/") || strings.HasPrefix(rel, t+"/") {
-			return path.Dir(rel) == contentDir+"/ingest" // unfinished downloads
+			return false
 		}
 	}
 	return true
