@@ -145,7 +145,7 @@ func (l *launch) delegate(context.Context) error {
 // the container has left others in the cgroup. One that stands still for a snapshot goes on
 // first: nothing that is frozen can end on cgroup v1.
 func (m *Manager) killContainer(ctx context.Context, info *Info) error {
-	if err := m.resume(info); err != nil {
+	if err := m.resume(info.ID); err != nil {
 		return err
 	}
 	if info.Init.PID != 0 {

@@ -141,7 +141,7 @@ func (m *Manager) collect(ctx context.Context, id string) (bool, error) {
 		lock, err = linux.Lock(ctx, m.paths.Lock(id))
 	}
 	if errors.Is(err, linux.ErrLocked) {
-		return false, m.resumeLeft(info) // its monitor has it, or another collector
+		return false, m.resumeLeft(id) // its monitor has it, or another collector
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return m.collectOrphan(ctx, id)

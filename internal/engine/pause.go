@@ -18,7 +18,8 @@ import (
 // does not depend on this process: a guard, a process of its own, sees to it when this one
 // is killed; should both be, the next [Manager.Collect] does.
 //
-//	<run>/engines/<id>/pause   locked by this process and the guard; not empty: the engine may stand still
+//	<run>/engines/<id>/pause   locked by this process and the guard; in it, while the engine may
+//	                           stand still, its control group
 type pauses struct {
 	m     *Manager
 	info  *Info
@@ -76,17 +77,17 @@ func (p *pauses) startGuard() error {
 // and has the engine go on.
 func (m *Manager) GuardPause(id string, in io.Reader) error {
 	_, err := io.Copy(io.Discard, in)
-	return errors.Join(err, m.resume(&Info{ID: id}))
+	return errors.Join(err, m.resume(id))
 }
 
 // Pause returns when no process of the engine runs any more.
 func (p *pauses) Pause(context.Context) error {
-	if err := os.WriteFile(p.m.paths.Pause(p.info.ID), []byte("paused\n"), 0o600); err != nil {
+	if err := os.WriteFile(p.m.paths.Pause(p.info.ID), []byte(p.m.cgroup(p.info)), 0o600); err != nil {
 		return err
 	}
 	p.begin = time.Now()
 	if err := p.group.Freeze(); err != nil {
-		return errors.Join(fmt.Errorf("pause %s: %w; say --stop to have it stopped instead", p.info.Name, err), p.m.resume(p.info))
+		return errors.Join(fmt.Errorf("pause %s: %w; say --stop to have it stopped instead", p.info.Name, err), p.m.resume(p.info.ID))
 	}
 	return nil
 }
@@ -97,7 +98,7 @@ func (p *pauses) Resume() error {
 	if err == nil && !frozen {
 		err = fmt.Errorf("%s was stopped or went on meanwhile", p.info.Name)
 	}
-	err = errors.Join(err, p.m.resume(p.info))
+	err = errors.Join(err, p.m.resume(p.info.ID))
 	p.m.trace("pause", time.Since(p.begin))
 	return err
 }
@@ -110,14 +111,15 @@ func (p *pauses) close() {
 }
 
 // resume has an engine go on that may stand still; one that does not is left alone.
-func (m *Manager) resume(info *Info) error {
-	path := m.paths.Pause(info.ID)
-	if mark, err := os.Stat(path); err != nil || mark.Size() == 0 {
+func (m *Manager) resume(id string) error {
+	path := m.paths.Pause(id)
+	group, err := os.ReadFile(path)
+	if err != nil || len(group) == 0 {
 		return ignoreNotExist(err)
 	}
-	group, err := cgroup.Open(m.cgroup(info))
+	g, err := cgroup.Open(string(group))
 	if err == nil {
-		err = group.Thaw()
+		err = g.Thaw()
 	}
 	if err != nil {
 		return err
@@ -126,12 +128,12 @@ func (m *Manager) resume(info *Info) error {
 }
 
 // resumeLeft has an engine go on whose pause nobody is there to end.
-func (m *Manager) resumeLeft(info *Info) error {
-	locked, err := linux.Locked(m.paths.Pause(info.ID))
+func (m *Manager) resumeLeft(id string) error {
+	locked, err := linux.Locked(m.paths.Pause(id))
 	if err != nil || locked {
 		return err
 	}
-	return m.resume(info)
+	return m.resume(id)
 }
 
 func ignoreNotExist(err error) error {
