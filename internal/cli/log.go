@@ -30,7 +30,7 @@ func (h *lineHandler) write(r slog.Record, more []slog.Attr) error {
 	}
 	b.WriteString(oneLine(r.Message))
 	for _, attr := range more {
-		fmt.Fprintf(&b, " %s=%v", attr.Key, attr.Value)
+		fmt.Fprintf(&b, " %s=%s", attr.Key, oneLine(attr.Value.String()))
 	}
 	r.Attrs(func(attr slog.Attr) bool {
 		fmt.Fprintf(&b, " %s=%s", attr.Key, oneLine(attr.Value.String()))

@@ -130,45 +130,48 @@ func (s *Store) put(d digest.Digest, content []byte) error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = s.root.Rename(tmp, blobPath(d))
+		err = s.place(tmp, d, int64(len(content)))
 	}
 	if err != nil {
 		_ = s.root.Remove(tmp)
-		return err
 	}
-	s.added(d, int64(len(content)))
-	return nil
+	return err
 }
 
-// partial opens what there is of a blob, at most one caller at a time for each.
-func (s *Store) partial(d digest.Digest) (*os.File, error) {
-	return s.root.OpenFile(partialPath(d), os.O_RDWR|os.O_CREATE, 0o600)
+// partial opens what there is of a registry's blob, at most one caller at a time for each.
+func (s *Store) partial(t target) (*os.File, error) {
+	return s.root.OpenFile(partialPath(t.registry, t.digest), os.O_RDWR|os.O_CREATE, 0o600)
 }
 
-func (s *Store) dropPartial(d digest.Digest) { _ = s.root.Remove(partialPath(d)) }
+func (s *Store) dropPartial(t target) { _ = s.root.Remove(partialPath(t.registry, t.digest)) }
 
 // complete makes a verified partial blob a complete one. The data is on the disk before the
 // name is: a blob that a power cut has made empty would be served as complete.
-func (s *Store) complete(d digest.Digest, f *os.File, size int64) error {
+func (s *Store) complete(t target, f *os.File, size int64) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err := s.root.Rename(partialPath(d), blobPath(d)); err != nil {
-		return err
-	}
-	s.added(d, size)
-	return nil
+	return s.place(partialPath(t.registry, t.digest), t.digest, size)
 }
 
-func (s *Store) added(d digest.Digest, size int64) {
+// place makes a verified file a blob. There may be the same already, from elsewhere.
+func (s *Store) place(file string, d digest.Digest, size int64) error {
 	s.mu.Lock()
-	s.size += size
+	there := s.has(d)
+	if err := s.root.Rename(file, blobPath(d)); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	if !there {
+		s.size += size
+	}
 	if info, err := s.root.Stat(blobPath(d)); err == nil {
 		s.verified[d] = mark{info.Size(), info.ModTime()}
 	}
 	s.touched[d] = time.Now()
 	s.mu.Unlock()
 	s.makeRoom(0)
+	return nil
 }
 
 func (s *Store) remove(d digest.Digest, size int64) {

@@ -65,6 +65,9 @@ func (s *Store) makeRoom(more int64) (freed int64) {
 	return freed
 }
 
+// exceeds reports whether content of a size has no place here, whatever else is removed.
+func (s *Store) exceeds(size int64) bool { return s.max > 0 && size > s.max }
+
 // evict removes at least so many bytes, if there are as many that nobody uses.
 func (s *Store) evict(want int64) (freed int64) {
 	blobs, err := s.blobs()

@@ -30,11 +30,15 @@ type download struct {
 	closed  bool // nothing is written any more
 }
 
+// downloadKey is what a download is shared by: a registry as well, for one that lies, or is
+// slow on purpose, is not to be waited for by who asked another.
+func downloadKey(t target) string { return t.registry + " " + t.digest.String() }
+
 // join returns the download of a blob, begun if there is none. The caller calls leave.
 func (m *Mirror) join(u *upstream, t target, cred credential) (d *download, joined bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := t.digest.String()
+	key := downloadKey(t)
 	d = m.downloads[key]
 	if d == nil || !d.enter() {
 		ctx, cancel := context.WithCancel(m.ctx)
@@ -88,8 +92,8 @@ func (d *download) run(ctx context.Context) {
 		err = d.keep()
 	}
 	d.m.mu.Lock()
-	if d.m.downloads[d.t.digest.String()] == d {
-		delete(d.m.downloads, d.t.digest.String())
+	if key := downloadKey(d.t); d.m.downloads[key] == d {
+		delete(d.m.downloads, key)
 	}
 	d.m.mu.Unlock()
 	d.mu.Lock()
@@ -106,9 +110,9 @@ func (d *download) run(ctx context.Context) {
 
 // keep makes the blob a complete one. Those who read it have it already.
 func (d *download) keep() error {
-	if err := d.m.store.complete(d.t.digest, d.file, d.size); err != nil {
+	if err := d.m.store.complete(d.t, d.file, d.size); err != nil {
 		d.m.log.Warn("cannot keep a blob", "digest", d.t.digest.String(), "error", err)
-		d.m.store.dropPartial(d.t.digest)
+		d.m.store.dropPartial(d.t)
 		return err
 	}
 	if err := d.m.store.setLink(d.t, d.t.digest, Link{Size: d.size}); err != nil {

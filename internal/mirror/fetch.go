@@ -21,7 +21,7 @@ const (
 
 // fetch gets the blob into the partial file, going on where an earlier download ended.
 func (d *download) fetch(ctx context.Context) error {
-	file, err := d.m.store.partial(d.t.digest)
+	file, err := d.m.store.partial(d.t)
 	if err != nil {
 		return diskError(err)
 	}
@@ -54,7 +54,7 @@ func (d *download) fetch(ctx context.Context) error {
 		}
 	}
 	if got := digest.NewDigest(d.t.digest.Algorithm(), v); got != d.t.digest {
-		d.m.store.dropPartial(d.t.digest)
+		d.m.store.dropPartial(d.t)
 		return &statusError{status: 502, code: "DIGEST_INVALID", message: fmt.Sprintf("%s sent content with the digest %s for %s", d.u.registry, got, d.t.digest)}
 	}
 	d.mu.Lock()
@@ -134,8 +134,11 @@ func (d *download) begin(resp *http.Response, at int64) (skip int64, err error) 
 	}
 	if size >= 0 && size < at {
 		// What is here is longer than what there is: it cannot be the same.
-		d.m.store.dropPartial(d.t.digest)
+		d.m.store.dropPartial(d.t)
 		return 0, &statusError{status: 502, code: "SIZE_INVALID", message: "what was fetched before is longer than the blob; ask again"}
+	}
+	if d.m.store.exceeds(size) {
+		return 0, d.tooLarge()
 	}
 	if size >= 0 {
 		d.m.store.makeRoom(size)
@@ -159,6 +162,10 @@ func (d *download) copy(ctx context.Context, to io.Writer, from io.Reader, at in
 		if size := d.known(); size >= 0 && at+n+int64(got) > size {
 			return n, &statusError{status: 502, code: "SIZE_INVALID", message: d.u.registry + " sends more than it said"}
 		}
+		if d.m.store.exceeds(at + n + int64(got)) {
+			d.m.store.dropPartial(d.t)
+			return n, d.tooLarge()
+		}
 		if got > 0 {
 			if _, err := to.Write(buf[:got]); err != nil {
 				return n, diskError(err)
@@ -177,6 +184,11 @@ func (d *download) copy(ctx context.Context, to io.Writer, from io.Reader, at in
 			return n, readErr
 		}
 	}
+}
+
+// tooLarge is the answer for a blob that would take the place of everything else.
+func (d *download) tooLarge() error {
+	return &statusError{status: 502, code: "SIZE_INVALID", message: fmt.Sprintf("%s is larger than all that the mirror may keep (--max-size)", d.t.digest)}
 }
 
 func (d *download) known() int64 {

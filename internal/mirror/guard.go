@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -55,10 +56,20 @@ func (e *privateError) Error() string {
 // is connected to, whatever the name resolved to before (net.Dialer.Control).
 func guard(network, address string, _ syscall.RawConn) error {
 	at, err := netip.ParseAddrPort(address)
-	if err != nil || !public(at.Addr()) {
+	if err != nil || !public(at.Addr()) || ours(at.Addr()) {
 		return &privateError{address}
 	}
 	return nil
+}
+
+// ours tells whether an address is one of this machine's own, from which more may be reached
+// than from elsewhere. Where that cannot be found out, it is.
+func ours(a netip.Addr) bool {
+	addrs, err := net.InterfaceAddrs()
+	return err != nil || slices.ContainsFunc(addrs, func(own net.Addr) bool {
+		p, err := netip.ParsePrefix(own.String())
+		return err == nil && p.Addr().WithZone("") == a.Unmap().WithZone("")
+	})
 }
 
 // newTransport makes connections to registries; guarded ones reach public addresses only.

@@ -84,7 +84,7 @@ func (s *Store) ingest(d digest.Digest, size int64, r io.Reader) error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = s.root.Rename(tmp, blobPath(d))
+		err = s.place(tmp, d, n)
 	}
 	if err != nil {
 		_ = s.root.Remove(tmp)
@@ -92,10 +92,8 @@ func (s *Store) ingest(d digest.Digest, size int64, r io.Reader) error {
 		if errors.As(err, &path) {
 			return diskError(err)
 		}
-		return err
 	}
-	s.added(d, n)
-	return nil
+	return err
 }
 
 // nameOf is what an image in a layout is called.

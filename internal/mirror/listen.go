@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -122,13 +123,34 @@ func ListenUnix(path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	l, err := net.Listen("unix", path)
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".") // where nobody else gets at it
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	defer os.RemoveAll(dir)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(filepath.Join(dir, "s"), 0o600), os.Rename(filepath.Join(dir, "s"), path)); err != nil {
 		l.Close()
 		return nil, err
 	}
-	return l, nil
+	return &named{l, path}, nil
+}
+
+// named is a listener whose socket has got another name since.
+type named struct {
+	*net.UnixListener
+	path string
+}
+
+// Close ends listening and removes the socket.
+func (n *named) Close() error {
+	err := n.UnixListener.Close()
+	if err == nil {
+		err = os.Remove(n.path)
+	}
+	return err
 }

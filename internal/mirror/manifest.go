@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strings"
 	"time"
@@ -280,6 +281,9 @@ func (g *manifest) verify(t target, said string) error {
 	}
 	if g.digest = want; body.MediaType != "" {
 		g.mediaType = body.MediaType
+	}
+	if _, _, err := mime.ParseMediaType(g.mediaType); err != nil && g.mediaType != "" {
+		return bad("sent a manifest with a media type that is none") // and would be a header of ours
 	}
 	return nil
 }

@@ -104,7 +104,7 @@ type Mirror struct {
 
 	mu        sync.Mutex
 	upstreams map[string]*upstream
-	downloads map[string]*download // by digest
+	downloads map[string]*download // see downloadKey
 
 	ctx      context.Context // of what is asked of registries for several clients at once
 	end      context.CancelFunc

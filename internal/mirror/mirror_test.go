@@ -170,7 +170,7 @@ func TestResumeAfterRestart(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "partial"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "partial", fileName(blob)), content[:3<<20], 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, partialPath(fakeName, blob)), content[:3<<20], 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, s := newMirror(t, f, func(c *Config) { c.Dir = dir })

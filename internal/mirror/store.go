@@ -1,6 +1,8 @@
 package mirror
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,7 +24,7 @@ import (
 //
 //	lock                                          held by the process that has the store open
 //	blobs/<algorithm>/<hex>                       complete and verified; its access time is its last use
-//	partial/<algorithm>-<hex>                     being fetched, or to be resumed
+//	partial/<algorithm>-<hex>-<registry's hash>   being fetched from a registry, or to be resumed
 //	repos/<registry>/<repository>/_tags/<tag>             what a tag was, JSON
 //	                             /_referrers/<alg>-<hex>  likewise, of a referrers index
 //	                             /_links/<alg>-<hex>      the repository has this content, JSON
@@ -131,7 +133,14 @@ func (s *Store) Evicted() int64 {
 func blobPath(d digest.Digest) string {
 	return "blobs/" + d.Algorithm().String() + "/" + d.Encoded()
 }
-func partialPath(d digest.Digest) string    { return "partial/" + fileName(d) }
+
+// partialPath is a registry's own: what one sent, and nobody has verified yet, is never gone
+// on with by what another has.
+func partialPath(registry string, d digest.Digest) string {
+	sum := sha256.Sum256([]byte(registry))
+	return "partial/" + fileName(d) + "-" + hex.EncodeToString(sum[:8])
+}
+
 func fileName(d digest.Digest) string       { return d.Algorithm().String() + "-" + d.Encoded() }
 func repoPath(registry, repo string) string { return "repos/" + registry + "/" + repo }
 func tagPath(t target) string {

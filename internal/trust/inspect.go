@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // patience bounds one look at a server.
@@ -82,6 +84,15 @@ func split(host string) (name, address string) {
 // Advice is one line for the user: what is wrong with the certificate of a registry, and
 // what would mend it. It is empty when the certificate is trusted.
 func (s Seen) Advice(registry string) string {
+	return strings.Map(func(r rune) rune { // names in a certificate are its maker's
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s.advice(registry))
+}
+
+func (s Seen) advice(registry string) string {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError

@@ -78,6 +78,17 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
+// TestAdviceIsPrintable: the names are those that a server sent.
+func TestAdviceIsPrintable(t *testing.T) {
+	s := Seen{Issuer: "CN=\x1b[2J", Err: x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"a\x1b[2J\nberth: all is well"}}, Host: "r.test"}}
+	for _, err := range []error{s.Err, x509.UnknownAuthorityError{}, errors.New("a\x1b]0;b\a")} {
+		s.Err = err
+		if got := s.Advice("r.test"); strings.ContainsAny(got, "\x1b\n\a") || got == "" {
+			t.Errorf("%q", got)
+		}
+	}
+}
+
 func TestInspectWithoutServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
