@@ -44,7 +44,6 @@ package berth
 
 import (
 	"context"
-	"errors"
 	"os"
 	"strings"
 	"time"
@@ -183,7 +182,7 @@ func List(ctx context.Context, opts ...Option) ([]Info, error) {
 		return nil, err
 	}
 	if event.Engines == nil {
-		return nil, errors.New("list engines: berth gave no list")
+		return nil, &Error{Op: "list engines", Reason: "berth gave no list"}
 	}
 	out := make([]Info, 0, len(*event.Engines))
 	for _, e := range *event.Engines {

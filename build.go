@@ -104,7 +104,7 @@ func (e *Engine) Build(ctx context.Context, source string, opts ...BuildOption) 
 	}
 	tmp, err := os.MkdirTemp("", "berth-build-")
 	if err != nil {
-		return Image{}, err
+		return Image{}, wrap(ctx, "build", source, err)
 	}
 	defer os.RemoveAll(tmp)
 	if dir, err := os.Stat(source); err == nil && dir.IsDir() && b.dockerfile != "" && !filepath.IsAbs(b.dockerfile) {

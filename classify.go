@@ -33,7 +33,7 @@ var faults = []fault{
 	}},
 	{ErrUnauthorized, []string{fromRegistry + "unauthorized", "401 unauthorized", "unauthorized:", "authentication required", "no basic auth credentials", "incorrect username or password", "failed to authorize", "failed to fetch oauth token", "failed to fetch anonymous token"}},
 	{ErrDenied, []string{fromRegistry + "denied", "pull access denied", "push access denied", "denied:", "requested access to the resource is denied", "403 forbidden", "insufficient_scope", "insufficient scope"}},
-	{ErrNotFound, []string{"manifest unknown", "name unknown", "blob unknown", "repository name not known", "not found", "no such image", "does not exist", "no such container"}},
+	{ErrNotFound, []string{"manifest unknown", "name unknown", "blob unknown", "repository name not known", "not found", "no such image", "does not exist", "no such container", "failed to read dockerfile: open"}},
 	{ErrInvalidReference, []string{"invalid reference format", "repository name must be lowercase"}},
 }
 

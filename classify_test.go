@@ -36,6 +36,7 @@ func TestKinds(t *testing.T) {
 		{errors.New("pull access denied for x, repository does not exist or may require 'docker login'"), ErrDenied},
 		{errors.New("failed to resolve reference x: x: not found"), ErrNotFound},
 		{errors.New("No such image: x"), ErrNotFound},
+		{errors.New("failed to solve: failed to read dockerfile: open none: no such file or directory"), ErrNotFound},
 		{errors.New("invalid reference format"), ErrInvalidReference},
 		{errdefs.ErrNotFound, ErrNotFound},
 		{errdefs.ErrConflict, ErrConflict},
@@ -76,6 +77,17 @@ func TestRetries(t *testing.T) {
 		if calls != test.want || !errors.Is(err, test.err) {
 			t.Errorf("%v: called %d times, want %d; returned %v", test.err, calls, test.want, err)
 		}
+	}
+}
+
+// TestCause: whoever cancels with a reason finds it again.
+func TestCause(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	reason := errors.New("the user has changed his mind")
+	cancel(reason)
+	err := wrap(ctx, "pull", "x", io.EOF)
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, reason) || err.Error() != "pull x: the user has changed his mind" {
+		t.Error(err)
 	}
 }
 

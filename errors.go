@@ -11,7 +11,7 @@ import (
 )
 
 // What can go wrong, for errors.Is. Cancelled calls return an error that is
-// [context.Canceled] or [context.DeadlineExceeded]. docs/guide/sdk.md says what to do.
+// [context.Canceled] or [context.DeadlineExceeded], and the context's cause. docs/guide/sdk.md says what to do.
 var (
 	// About engines.
 	ErrNoBinary   = errors.New("no berth program")
@@ -100,9 +100,14 @@ func failed(op, subject string, f *attend.Failure) error {
 	return &Error{Op: op, Subject: subject, Kind: kinds[f.Kind], Reason: f.Message}
 }
 
-// canceled is the error of a call whose context ended; what it had begun is undone.
+// canceled is the error of a call whose context ended; what it had begun is undone. It is
+// both ctx's error and, where ctx was given one, the cause.
 func canceled(ctx context.Context, op, subject string) error {
-	return &Error{Op: op, Subject: subject, Reason: context.Cause(ctx).Error(), Err: ctx.Err()}
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause != err {
+		err = errors.Join(err, cause)
+	}
+	return &Error{Op: op, Subject: subject, Reason: cause.Error(), Err: err}
 }
 
 // oneLine joins lines, and leaves out those that only repeat the one before: dockerd's

@@ -236,10 +236,10 @@ RUN echo second >>/made
 	if strings.Contains(err.Error(), "hush") {
 		t.Error("the secret is in the error")
 	}
-	if _, err := e.Build(t.Context(), dir+"/none"); err == nil {
-		t.Error("built from nothing")
-	} else {
-		t.Log(err)
+	for _, missing := range [][]string{{dir + "/none", "Dockerfile"}, {dir, "none"}} {
+		if _, err := e.Build(t.Context(), missing[0], berth.WithDockerfile(missing[1])); !errors.Is(err, berth.ErrNotFound) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v: %v", missing, err)
+		}
 	}
 	write(t, dir, "Other", "FROM "+base.Ref+"\nRUN cat /proc/sys/kernel/random/uuid >/when\n")
 	var made []string
