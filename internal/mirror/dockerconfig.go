@@ -37,15 +37,18 @@ type dockerConfig struct {
 
 	mu      sync.Mutex
 	changed time.Time
-	content struct {
-		Auths map[string]struct {
-			Auth     string `json:"auth"`
-			Username string `json:"username"`
-			Password string `json:"password"`
-		} `json:"auths"`
-		CredHelpers map[string]string `json:"credHelpers"`
-		CredsStore  string            `json:"credsStore"`
-	}
+	content dockerConfigFile
+}
+
+// dockerConfigFile is what a config.json says of credentials.
+type dockerConfigFile struct {
+	Auths map[string]struct {
+		Auth     string `json:"auth"`
+		Username string `json:"username"`
+		Password string `json:"password"`
+	} `json:"auths"`
+	CredHelpers map[string]string `json:"credHelpers"`
+	CredsStore  string            `json:"credsStore"`
 }
 
 func (d *dockerConfig) find(registry string) (user, password string, err error) {
@@ -89,9 +92,11 @@ func (d *dockerConfig) load() error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(b, &d.content); err != nil {
+	var content dockerConfigFile // anew: what is not there any more is not to be used
+	if err := json.Unmarshal(b, &content); err != nil {
 		return fmt.Errorf("%s: not a docker configuration: %w", d.file, err)
 	}
+	d.content = content
 	d.changed, d.answers = info.ModTime(), newExpiring[[2]string]()
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -28,6 +29,9 @@ type front struct {
 	CAFile  string
 	backend *registry.Registry
 	server  *http.Server
+
+	authority       *trust.Authority
+	wantCertificate atomic.Bool // of clients
 
 	mu       sync.Mutex
 	requests map[string]int // "METHOD blobs sha256:…" and the like
@@ -51,7 +55,8 @@ func newFront(t *testing.T, user, password string) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &front{CAFile: filepath.Join(dir, "ca.pem"), backend: backend, requests: map[string]int{}}
+	conf.ClientAuth = tls.RequestClientCert
+	f := &front{authority: authority, CAFile: filepath.Join(dir, "ca.pem"), backend: backend, requests: map[string]int{}}
 	if err := os.WriteFile(f.CAFile, []byte(authority.PEM()), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +80,10 @@ func (f *front) serve(w http.ResponseWriter, r *http.Request, next http.Handler)
 	}
 	fault := f.fault
 	f.mu.Unlock()
+	if f.wantCertificate.Load() && len(r.TLS.PeerCertificates) == 0 {
+		http.Error(w, "a client certificate is needed", http.StatusForbidden)
+		return
+	}
 	if fault != nil && fault(w, r) {
 		return
 	}
