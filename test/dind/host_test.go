@@ -164,18 +164,22 @@ func startBerth(h *host) error {
 	return nil
 }
 
-// debianDocker holds Debian's docker.io, unpacked and not installed.
-const debianDocker = cache + "/docker.io"
+// Programs of Debian, unpacked and not installed.
+const (
+	debianDocker = cache + "/docker.io"
+	debianPodman = cache + "/podman"
+)
 
-func fetchDebianDocker() {
-	if _, err := os.Stat(debianDocker + "/usr/sbin/dockerd"); err == nil {
+// fetchDebian unpacks packages into a directory, once.
+func fetchDebian(dir string, packages ...string) {
+	if _, err := os.Stat(dir); err == nil {
 		return
 	}
-	text := `set -e; mkdir -p "$1.new"; cd "$1.new"
-		apt-get download -qq docker.io containerd runc tini libdevmapper1.02.1
-		for deb in *.deb; do dpkg -x "$deb" .; rm "$deb"; done; cd - >/dev/null; rm -rf "$1"; mv "$1.new" "$1"`
-	if out, err := exec.Command("sh", "-c", text, "sh", debianDocker).CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "dind: Debian's docker.io cannot be downloaded: %v\n%s", err, bytes.TrimSpace(out))
+	text := `set -e; dir=$1; shift; rm -rf "$dir.new"; mkdir -p "$dir.new"; cd "$dir.new"
+		apt-get download -qq "$@"
+		for deb in *.deb; do dpkg -x "$deb" .; rm "$deb"; done; cd - >/dev/null; mv "$dir.new" "$dir"`
+	if out, err := exec.Command("sh", append([]string{"-c", text, "sh", dir}, packages...)...).CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "dind: Debian's %s cannot be downloaded: %v\n%s", packages[0], err, bytes.TrimSpace(out))
 	}
 }
 

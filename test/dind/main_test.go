@@ -1,6 +1,7 @@
 // Package dind tests berth's container image, the drop-in for docker:dind, on real outer
 // engines: one of berth's own (a current Docker in a user namespace) and Debian's docker.io
-// (Docker 20.10 as the machine's root), which is downloaded once.
+// (Docker 20.10 as the machine's root), which is downloaded once. Debian's podman, skopeo and
+// containerd take the image too.
 //
 // It needs root and a built berth (BERTH names it, else ../../bin/berth), and runs in a
 // sandbox (see package sandbox). Each test names a promise of docs/guide/dind.md.
@@ -38,7 +39,8 @@ var (
 
 func TestMain(m *testing.M) {
 	if sandbox.Outside() {
-		fetchDebianDocker()
+		fetchDebian(debianDocker, "docker.io", "containerd", "runc", "tini", "libdevmapper1.02.1")
+		fetchDebian(debianPodman, "podman", "skopeo", "conmon", "libgpgme11", "libassuan0", "libsubid4")
 	}
 	os.Exit(sandbox.Run(func() int {
 		if err := setUp(); err != nil {
