@@ -182,9 +182,9 @@ func (p *plan) defaultHosts(env map[string]string) {
 	p.hosts = []string{unixHost}
 	switch {
 	case p.wantTLS != nil && *p.wantTLS, p.wantTLS == nil && env["DOCKER_TLS_CERTDIR"] != "":
-		p.hosts = append(p.hosts, "tcp://0.0.0.0:2376")
+		p.hosts = append(p.hosts, "tcp://0.0.0.0:"+tlsPort)
 	default:
-		p.hosts = append(p.hosts, "tcp://0.0.0.0:2375")
+		p.hosts = append(p.hosts, "tcp://0.0.0.0:"+plainPort)
 	}
 	p.addHosts(given)
 }

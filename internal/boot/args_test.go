@@ -81,3 +81,20 @@ func TestClientEnv(t *testing.T) {
 		}
 	}
 }
+
+func TestHint(t *testing.T) {
+	if got := hint("builder:2375", "/certs"); !strings.Contains(got, "DOCKER_HOST=tcp://builder:2376 DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=/certs/client ") {
+		t.Error(got)
+	}
+	tls := map[string]string{"DOCKER_TLS_CERTDIR": "/certs"}
+	for args, want := range map[string]bool{"": true, "dockerd": false, "-H tcp://0.0.0.0:2375": false, "-H tcp://0.0.0.0:99": true} {
+		p, err := parse(strings.Fields(args), tls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.tls = &tlsFiles{}
+		if got := p.wantsHints(); got != want {
+			t.Errorf("%q: %v", args, got)
+		}
+	}
+}

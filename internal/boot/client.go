@@ -47,9 +47,9 @@ func clientEnv(list []string, exists func(string) bool) []string {
 	env := environ(list)
 	if env["DOCKER_HOST"] == "" && !exists(strings.TrimPrefix(defaultSocket, "unix://")) {
 		// As docker's own image has it: a service called docker.
-		port := "2375"
+		port := plainPort
 		if env["DOCKER_TLS_VERIFY"] != "" || clientCertificates(env["DOCKER_TLS_CERTDIR"], exists) {
-			port = "2376"
+			port = tlsPort
 		}
 		env["DOCKER_HOST"] = "tcp://docker:" + port
 		list = append(list, "DOCKER_HOST="+env["DOCKER_HOST"])

@@ -37,7 +37,11 @@ func (s *starter) startNested(ctx context.Context, isolation Isolation) (started
 	if err != nil {
 		return nil, err
 	}
-	p, err := servePorts(filepath.Join(runtimeDir, "ports.sock"), s.Log)
+	var h *hints
+	if s.plan.wantsHints() {
+		h = serveHints(s.env["DOCKER_TLS_CERTDIR"], s.Log)
+	}
+	p, err := servePorts(filepath.Join(runtimeDir, "ports.sock"), h, s.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -18,12 +18,13 @@ import (
 // protocol is drawn in package pid1). Whoever has the socket can do that, which is no more
 // than whoever uses the engine can.
 type ports struct {
-	path string
-	ln   *net.UnixListener
-	log  *slog.Logger
+	path  string
+	ln    *net.UnixListener
+	hints *hints // give way to a container that publishes their port; may be nil
+	log   *slog.Logger
 }
 
-func servePorts(path string, log *slog.Logger) (*ports, error) {
+func servePorts(path string, hints *hints, log *slog.Logger) (*ports, error) {
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, err
@@ -34,12 +35,15 @@ func servePorts(path string, log *slog.Logger) (*ports, error) {
 		ln.Close()
 		return nil, err
 	}
-	p := &ports{path, ln, log}
+	p := &ports{path, ln, hints, log}
 	go p.serve()
 	return p, nil
 }
 
-func (p *ports) close() { p.ln.Close() }
+func (p *ports) close() {
+	p.hints.close()
+	p.ln.Close()
+}
 
 func (p *ports) serve() {
 	for {
@@ -62,6 +66,9 @@ func (p *ports) answer(conn *net.UnixConn) error {
 		return err
 	}
 	f, err := open(req)
+	if err != nil && req.Port == plainPort && p.hints.close() {
+		f, err = open(req)
+	}
 	if f != nil {
 		defer f.Close()
 	}

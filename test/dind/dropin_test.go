@@ -52,6 +52,15 @@ func TestSubcommandIsForDockerWithDockerHostFound(t *testing.T) {
 	}
 }
 
+func TestImageIsAClientToo(t *testing.T) {
+	h := current(t)
+	for _, args := range []string{"docker --version", "buildx version", "compose version"} {
+		if r := h.try(t, append([]string{"run", "--rm", imageName}, strings.Fields(args)...)...); r.code != 0 || r.stdout == "" {
+			t.Errorf("%s: %s", args, r)
+		}
+	}
+}
+
 func TestOtherCommandIsRun(t *testing.T) {
 	h := current(t)
 	if got := h.must(t, "run", "--rm", imageName, "sh", "-c", "echo $DOCKER_HOST $DOCKER_TLS_VERIFY"); got != "tcp://docker:2375" {
@@ -322,6 +331,7 @@ func TestContainerIsPreparedLikeAMachine(t *testing.T) {
 	if e.try("test", "-d", "/sys/kernel/security").code == 0 {
 		want(t, "securityfs", mounts, " /sys/kernel/security ")
 	}
+	want(t, "dockerd's environment", e.must("sh", "-c", "tr '\\0' '\\n' < /proc/$(pidof dockerd)/environ"), "container=docker")
 	// So a container can mount for others to see.
 	r := e.in([]string{"--privileged", "-v", "/shared:/shared:rshared"}, "mkdir /shared/in && mount -t tmpfs none /shared/in && echo seen > /shared/in/file")
 	if got := e.try("cat", "/shared/in/file"); got.stdout != "seen" {

@@ -151,8 +151,8 @@ func TestGuideGitLab(t *testing.T) {
 			t.Errorf("images %s and %s", s.Name, job.Image)
 		}
 	}
-	// It waits for the service's port, not for its health.
-	wait := "until timeout 1 nc docker 2376 </dev/null >/dev/null 2>&1; do sleep 0.1; done; "
+	// It waits for the lowest port that the service's image has, not for its health.
+	wait := "until timeout 1 nc docker 2375 </dev/null >/dev/null 2>&1; do sleep 0.1; done; "
 	script := append([]string{"run", "--rm"}, append(options, job.Image, "sh", "-ec", wait+strings.Join(job.Script, "\n"))...)
 	if r := h.try(t, script...); r.code != 0 {
 		t.Error(r)

@@ -152,6 +152,19 @@ func TestPublishedPortsAreTheContainers(t *testing.T) {
 	})
 }
 
+func TestPlainPortSaysWhatToDo(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		e := h.privileged(t, "hint", nil)
+		r := h.try(t, "run", "--rm", "--link", "hint:docker", imageName, "docker", "-H", "tcp://docker:2375", "images")
+		if r.code == 0 {
+			t.Errorf("an engine without TLS: %s", r)
+		}
+		want(t, "the error", r.stderr, "DOCKER_HOST=tcp://docker:2376 DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=/certs/client")
+		e.docker("run", "-d", "-p", "2375:80", busyName, "httpd", "-f", "-p", "80", "-h", "/")
+		want(t, "published at the same port", e.must("wget", "-q", "-O", "-", "http://127.0.0.1:2375/greeting"), image.Greeting)
+	})
+}
+
 func TestPublishedUDPPort(t *testing.T) {
 	h := hosts[1].ready(t) // whose containers can be reached from here
 	program := file(t, "echo", "")
