@@ -54,7 +54,7 @@ var short = map[string]string{"H": "host", "G": "group", "p": "pidfile", "D": "d
 // settings are the keys in daemon.json of flags that are called something else there.
 var settings = map[string]string{
 	"exec-opt": "exec-opts", "default-network-opt": "default-network-opts", "storage-opt": "storage-opts",
-	"insecure-registry": "insecure-registries", "registry-mirror": "registry-mirrors",
+	"insecure-registry": "insecure-registries", "registry-mirror": "registry-mirrors", "host-gateway-ip": "host-gateway-ips",
 }
 
 // parse reads the arguments as docker:dind's entry point does: flags are for dockerd, a

@@ -84,7 +84,7 @@ func (l *launch) startMessage() (*pid1.Start, error) {
 		return nil, err
 	}
 	start := &pid1.Start{Files: append(files, trust...), Args: []string{dockerd}, Env: daemonEnv(daemon)}
-	return start, l.m.nest.start(start, daemon)
+	return start, l.m.nest.start(start, daemon, l.info.Net)
 }
 
 // daemonEnv is dockerd's environment. The iptables programs, which are in /usr/sbin, are on

@@ -12,6 +12,7 @@ import (
 
 	"github.com/berth-dev/berth/internal/bundle"
 	"github.com/berth-dev/berth/internal/ids"
+	"github.com/berth-dev/berth/internal/network"
 	"github.com/berth-dev/berth/internal/pid1"
 )
 
@@ -139,7 +140,7 @@ func override(env, more []string) []string {
 }
 
 // start completes what init is told.
-func (n *Nest) start(s *pid1.Start, daemon []byte) error {
+func (n *Nest) start(s *pid1.Start, daemon []byte, net *network.Record) error {
 	if n == nil {
 		return nil
 	}
@@ -150,6 +151,10 @@ func (n *Nest) start(s *pid1.Start, daemon []byte) error {
 	if n.Ports != "" {
 		c["userland-proxy-path"] = proxyLink
 		s.Files = append(s.Files, pid1.File{Path: proxyLink, Link: bundle.InitPath})
+	}
+	// Who asks for the host's gateway wants what the container has, not an empty bridge.
+	if c["host-gateway-ips"] == nil && c["host-gateway-ip"] == nil && net.HostIP.IsValid() {
+		c["host-gateway-ips"] = []string{net.HostIP.String()}
 	}
 	for _, k := range n.Without {
 		delete(c, k)

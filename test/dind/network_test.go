@@ -152,6 +152,31 @@ func TestPublishedPortsAreTheContainers(t *testing.T) {
 	})
 }
 
+// As with docker:dind, what listens in the container is at the gateway that containers ask for.
+func TestHostGatewayIsTheContainer(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		for _, isolation := range []string{"userns", "none"} {
+			e := h.privileged(t, "gateway", nil, "--isolation="+isolation)
+			h.must(t, "exec", "-d", e.name, "busybox", "httpd", "-f", "-p", "8070", "-h", "/etc")
+			e.docker("run", "-d", "-p", "8071:80", busyName, "httpd", "-f", "-p", "80", "-h", "/")
+			fetch := func(path string) result {
+				return e.in([]string{"--add-host", "host.docker.internal:host-gateway"}, "wget -q -O - http://host.docker.internal:"+path)
+			}
+			want(t, isolation+": the container", fetch("8070/os-release").stdout, "Berth")
+			want(t, isolation+": a published port", fetch("8071/greeting").stdout, image.Greeting)
+			e.remove()
+		}
+	})
+}
+
+// Tools that clean up after tests are containers that have the socket.
+func TestSocketInAContainer(t *testing.T) {
+	e := current(t).privileged(t, "socket", nil)
+	if r := e.in([]string{"-v", "/var/run/docker.sock:/var/run/docker.sock"}, "test -S /var/run/docker.sock"); r.code != 0 {
+		t.Error(r)
+	}
+}
+
 func TestPlainPortSaysWhatToDo(t *testing.T) {
 	each(t, func(t *testing.T, h *host) {
 		e := h.privileged(t, "hint", nil)
