@@ -78,7 +78,7 @@ test-kube: build test-deps ## berth in a real Kubernetes cluster of one node (ro
 
 test-kube-vm: build test-deps ## pods without privileges, on a node with systemd and cgroup v2 in a virtual machine: KERNEL= (root)
 	@$(GO) run ./hack/kube
-	cd test && BERTH_TEST_NODE=vm $(GO) test $(sudo) -count=1 -v -timeout 25m -run '^(TestUnprivileged|TestWhatAPlainPrivilegedPod|TestContainersInsideAreIn|TestTheMemoryOfAContainerInsideIsThePods)' ./kube
+	cd test && BERTH_TEST_NODE=vm $(GO) test $(sudo) -count=1 -v -timeout 25m -run '^(TestUnprivileged|TestWhatAPlainPrivilegedPod|TestAPrivilegedContainerInside|TestContainersInsideAreIn|TestTheMemoryOfAContainerInsideIsThePods)' ./kube
 
 test-vm: build ## core tests in a virtual machine: KERNEL= CGROUP=v2|hybrid|v1 FS= INIT=busybox|systemd MEM= IPV6=0|1 RUN=
 	cd test && $(GO) run $(sudo) ./vm run

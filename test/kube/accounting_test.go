@@ -10,24 +10,30 @@ import (
 	"github.com/berth-dev/berth/test/kube/cluster"
 )
 
-// The memory of a container inside shows where `kubectl top` looks: at the kubelet.
-func TestTheMemoryOfAContainerInsideShowsAsThePods(t *testing.T) {
-	const mebibytes = 150
+// What a container inside uses shows where `kubectl top` looks: at the kubelet.
+func TestWhatAContainerInsideUsesShowsAsThePods(t *testing.T) {
+	const mebibytes, millicores = 150, 100
 	ns := node.Namespace(t)
-	ns.Apply(workload(t, "deployment", "docker run -d --shm-size 256m "+busyRef+" sh -c 'dd if=/dev/zero of=/dev/shm/x bs=1M count=150; sleep 100000' && sleep 100000"))
+	ns.Apply(workload(t, "deployment", "docker run -d --shm-size 256m "+busyRef+" sh -c 'dd if=/dev/zero of=/dev/shm/x bs=1M count=150; while :; do :; done' && sleep 100000",
+		"--cpus", "500m"))
 	ns.Wait("deployment/build", "condition=Available")
 	pod := ns.Get("pods", "{.items[0].metadata.name}")
-	var seen uint64
+	var seen usage
 	for end := time.Now().Add(deadline.Scaled(90 * time.Second)); time.Now().Before(end); time.Sleep(time.Second) {
-		if seen = memoryOf(t, ns.Name, pod); seen >= mebibytes<<20 {
+		if seen = usageOf(t, ns.Name, pod); seen.memory >= mebibytes<<20 && seen.cpu >= millicores {
 			return
 		}
 	}
-	t.Errorf("a container inside holds %d MiB, the pod shows %d", mebibytes, seen>>20)
+	t.Errorf("a container inside holds %d MiB and is never idle; the pod shows %d MiB and %d thousandths of a processor", mebibytes, seen.memory>>20, seen.cpu)
 }
 
-// memoryOf is the kubelet's figure of a pod's memory, bytes; 0 when it has none yet.
-func memoryOf(t *testing.T, namespace, name string) uint64 {
+type usage struct {
+	memory uint64 // bytes
+	cpu    uint64 // thousandths of a processor
+}
+
+// usageOf is what the kubelet says of a pod; nothing when it has no figures yet.
+func usageOf(t *testing.T, namespace, name string) usage {
 	t.Helper()
 	raw, err := node.Kubectl(t.Context(), "", "get", "--raw", "/api/v1/nodes/"+cluster.NodeName+"/proxy/stats/summary")
 	if err != nil {
@@ -37,6 +43,7 @@ func memoryOf(t *testing.T, namespace, name string) uint64 {
 		Pods []struct {
 			PodRef struct{ Name, Namespace string }
 			Memory struct{ WorkingSetBytes uint64 }
+			CPU    struct{ UsageNanoCores uint64 }
 		}
 	}
 	if err := json.Unmarshal([]byte(raw), &summary); err != nil {
@@ -44,10 +51,10 @@ func memoryOf(t *testing.T, namespace, name string) uint64 {
 	}
 	for _, pod := range summary.Pods {
 		if pod.PodRef.Name == name && pod.PodRef.Namespace == namespace {
-			return pod.Memory.WorkingSetBytes
+			return usage{pod.Memory.WorkingSetBytes, pod.CPU.UsageNanoCores / 1e6}
 		}
 	}
-	return 0
+	return usage{}
 }
 
 // What is stored in the engine counts against the pod's disk, and the kubelet says so when it

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"os"
 	"strings"
 	"testing"
 )
@@ -9,10 +8,8 @@ import (
 // A privileged container inside the engine sees nothing of the node.
 func TestAPrivilegedContainerInsideCannotReachTheNode(t *testing.T) {
 	const secret = "/var/lib/node-secret"
-	if err := os.WriteFile(secret, []byte("of the node\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	defer os.Remove(secret)
+	onNode(t, "echo of the node >"+secret)
+	defer onNode(t, "rm "+secret)
 	ns := node.Namespace(t)
 	ns.Apply(workload(t, "deployment", "sleep 100000"))
 	ns.Wait("deployment/build", "condition=Available")

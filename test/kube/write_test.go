@@ -1,9 +1,13 @@
 package kube
 
 import (
+	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/berth-dev/berth/test/kube/cluster"
 )
 
 // pod adds to the flags those that every pod of these tests has: berth's image for both
@@ -78,28 +82,8 @@ func TestACronJobRuns(t *testing.T) {
 
 // A StatefulSet's next pod has the images of the one before.
 func TestAStatefulSetKeepsItsImages(t *testing.T) {
-	dir, err := os.MkdirTemp("/var/lib", "kube-claim-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
 	ns := node.Namespace(t)
-	defer func() {
-		if _, err := node.Kubectl(t.Context(), "", "delete", "pv", ns.Name, "--wait=false"); err != nil {
-			t.Error(err)
-		}
-	}()
-	ns.Apply(`
-apiVersion: v1
-kind: PersistentVolume
-metadata: {name: ` + ns.Name + `}
-spec:
-  capacity: {storage: 5Gi}
-  accessModes: [ReadWriteOnce]
-  persistentVolumeReclaimPolicy: Retain
-  claimRef: {namespace: ` + ns.Name + `, name: data-build-0}
-  hostPath: {path: ` + dir + `}
-`)
+	persistentVolume(t, ns, "5Gi")
 	ns.Apply(written(t, pod("statefulset", "--data-size", "5Gi", "--", "sleep", "100000")...))
 	ns.Wait("pod/build-0", "condition=Ready")
 	ns.Exec("build-0", "client", "docker", "pull", "-q", busyRef)
@@ -111,6 +95,82 @@ spec:
 	}
 	if got := ns.Exec("build-0", "client", "docker", "run", "--rm", "--pull=never", busyRef, "echo", "kept"); got != "kept" {
 		t.Errorf("the second pod says %q", got)
+	}
+}
+
+// A volume of a storage class, which goes with the pod, and a claim that is there already have
+// the engine's data.
+func TestAnEnginesDataIsOnItsVolume(t *testing.T) {
+	for name, flags := range map[string][]string{
+		"ephemeral": {"--data", "ephemeral", "--data-size", "3Gi"},
+		"claim":     {"--data", "pvc", "--data-claim", "images"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := node.Namespace(t)
+			dir := persistentVolume(t, ns, "3Gi")
+			if name == "claim" {
+				ns.Apply(`
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: images}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 3Gi}}}
+`)
+			}
+			ns.Apply(written(t, append(pod("job", flags...), "--", "docker", "pull", "-q", busyRef)...))
+			ns.Wait("job/build", "condition=Complete")
+			if blobs, err := filepath.Glob(dir + "/containerd/daemon/io.containerd.content.v1.content/blobs/sha256/*"); err != nil || len(blobs) == 0 {
+				t.Errorf("what was pulled is not on the volume: %v %v", blobs, err)
+			}
+		})
+	}
+}
+
+// persistentVolume makes a directory of the node a volume of the cluster's, for a claim of the
+// namespace's, and returns it.
+func persistentVolume(t *testing.T, ns *cluster.Namespace, size string) (dir string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("/var/lib", "kube-claim-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Apply(`
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: ` + ns.Name + `}
+spec:
+  capacity: {storage: ` + size + `}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Retain
+  hostPath: {path: ` + dir + `}
+`)
+	t.Cleanup(func() {
+		if _, err := node.Kubectl(context.Background(), "", "delete", "pv", ns.Name, "--wait=false"); err != nil {
+			t.Error(err)
+		}
+		os.RemoveAll(dir)
+	})
+	return dir
+}
+
+// An engine that hangs is started again: the liveness probe asks it.
+func TestAnEngineThatHangsIsStartedAgain(t *testing.T) {
+	text := written(t, pod("deployment", "--", "sleep", "100000")...)
+	const patient = "periodSeconds: 30\n            timeoutSeconds: 10\n            failureThreshold: 4\n"
+	if !strings.Contains(text, patient) {
+		t.Fatalf("no %q in\n%s", patient, text)
+	}
+	ns := node.Namespace(t)
+	ns.Apply(strings.Replace(text, patient, "periodSeconds: 1\n            timeoutSeconds: 10\n            failureThreshold: 1\n", 1))
+	ns.Wait("deployment/build", "condition=Available")
+	name := ns.Get("pods", "{.items[0].metadata.name}")
+	ns.Exec(name, "engine", "sh", "-c", "kill -STOP $(pidof dockerd)")
+	ns.Wait("pod/"+name, "jsonpath={.status.initContainerStatuses[0].restartCount}=1")
+	ns.Wait("pod/"+name, "condition=Ready")
+	if events := ns.Events(); !strings.Contains(events, "Liveness probe failed: ") || !strings.Contains(events, "the engine does not answer") {
+		t.Errorf("the events do not say that it hung:\n%s", events)
+	}
+	if got := ns.Exec(name, "client", "docker", "run", "--rm", busyRef, "echo", "again"); got != "again" {
+		t.Errorf("after the restart: %q", got)
 	}
 }
 

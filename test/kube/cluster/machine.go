@@ -16,7 +16,7 @@ import (
 	"github.com/berth-dev/berth/test/vm/machine"
 )
 
-// Machine is a virtual machine, with systemd and cgroup v2, that can be a cluster's node: for
+// Machine is a virtual machine, with systemd, cgroup v2 and AppArmor, that can be a cluster's node: for
 // what a node in namespaces of this machine cannot show. Nothing but containerd and the kubelet
 // runs in it. It can be passed on as JSON.
 type Machine struct {
@@ -52,7 +52,7 @@ func PrepareMachine(ctx context.Context, store machine.Store, kernel, dir string
 	if err != nil {
 		return nil, fmt.Errorf("kernel %s: %w", kernel, err)
 	}
-	root, err := store.Root(ctx, machine.Base())
+	root, err := store.Root(ctx, machine.Base().With(machine.Root{Packages: []string{"apparmor"}}))
 	if err != nil {
 		return nil, fmt.Errorf("root file system: %w", err)
 	}

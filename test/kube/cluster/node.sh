@@ -1,6 +1,6 @@
 # Makes a machine into a node. Its work disk has settings (node), programs (bin), images, and
-# what goes to the root directory first (root): an administrator's settings for
-# /etc/containerd/conf.d and /etc/kubernetes/kubelet.conf.d among it.
+# what goes to the root directory first (root): an administrator's settings for containerd and
+# the kubelet, kernel modules and AppArmor profiles among it.
 set -eux
 here=$(dirname "$0")
 modprobe virtio_net
@@ -13,6 +13,9 @@ for list in /etc/modules-load.d/*.conf; do
 	[ -f "$list" ] && modprobe -a $(grep -v '^#' "$list")
 done
 modprobe -a overlay bridge br_netfilter
+for profile in "$here"/root/etc/apparmor.d/*; do
+	[ -f "$profile" ] && apparmor_parser -r "/etc/apparmor.d/${profile##*/}"
+done
 
 service() {
 	name=$1
