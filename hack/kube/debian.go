@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/berth-dev/berth/hack/task"
 )
 
 // debs are the Debian packages that programs are taken from, by path.
@@ -27,7 +29,7 @@ var debian = &part{
 func debInputs(ctx context.Context, w io.Writer) error {
 	list := filepath.Join(cacheDir, "packages")
 	args := append([]string{"-o", "APT::Sandbox::User=root", "download", "--print-uris"}, debNames...)
-	uris, err := output(ctx, ".", nil, "apt-get", args...)
+	uris, err := task.Output(ctx, ".", nil, "apt-get", args...)
 	if err != nil {
 		old, readErr := os.ReadFile(list)
 		if readErr != nil {
@@ -51,7 +53,7 @@ func debBuild(ctx context.Context, bin string) error {
 	}
 	defer os.RemoveAll(dir)
 	args := append([]string{"-o", "APT::Sandbox::User=root", "-q", "download"}, debNames...)
-	if _, err := output(ctx, dir, nil, "apt-get", args...); err != nil {
+	if _, err := task.Output(ctx, dir, nil, "apt-get", args...); err != nil {
 		return err
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.deb"))
@@ -59,7 +61,7 @@ func debBuild(ctx context.Context, bin string) error {
 		return err
 	}
 	for _, file := range files {
-		if _, err := output(ctx, dir, nil, "dpkg-deb", "-x", filepath.Base(file), "."); err != nil {
+		if _, err := task.Output(ctx, dir, nil, "dpkg-deb", "-x", filepath.Base(file), "."); err != nil {
 			return err
 		}
 	}

@@ -1,14 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/berth-dev/berth/hack/task"
 )
 
 // module is a directory below test/kube/pins with the Go programs that it pins.
@@ -113,20 +113,5 @@ func (m module) build(ctx context.Context, bin string) error {
 
 // output runs the go command in the module's directory.
 func (m module) output(ctx context.Context, args ...string) ([]byte, error) {
-	return output(ctx, m.path(), []string{"CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=", "GOWORK=off"}, "go", args...)
-}
-
-// output runs a program in dir with env added; a failure's error holds what it wrote to
-// standard error.
-func output(ctx context.Context, dir string, env []string, name string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), env...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w\n%s", name, args[0], err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return out, nil
+	return task.Output(ctx, m.path(), []string{"CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=", "GOWORK=off"}, "go", args...)
 }

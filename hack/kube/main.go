@@ -16,17 +16,18 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/hack/task"
 )
 
 const (
 	cacheDir = ".cache/kube"
 	pinsDir  = "test/kube/pins"
+	progress = task.Progress("kube") // says what takes its time
 )
 
 // part is what is built at once: its programs, or other files, go to .cache/kube/bin.
@@ -38,20 +39,13 @@ type part struct {
 	build  func(ctx context.Context, bin string) error
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
-	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "kube:", err)
-		os.Exit(1)
-	}
-}
+func main() { task.Main("kube", run) }
 
 // run brings every part up to date. The compiler uses all cores by itself, so Go programs
 // are built one after another; packages are downloaded beside that.
-func run(ctx context.Context) error {
-	if len(os.Args) > 1 {
-		return fmt.Errorf("unknown argument %q: want none", os.Args[1])
+func run(ctx context.Context, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unknown argument %q: want none", args[0])
 	}
 	if _, err := os.Stat(pinsDir); err != nil {
 		return errors.New("run this in the repository's root directory")
@@ -86,9 +80,11 @@ func (p *part) update(ctx context.Context) error {
 	if err := errors.Join(os.MkdirAll(bin, 0o755), remove(name)); err != nil {
 		return err
 	}
-	if err := during(p.name, func() error { return p.build(ctx, bin) }); err != nil {
+	start := time.Now()
+	if err := progress.During(p.name, "building", func() error { return p.build(ctx, bin) }); err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)
 	}
+	progress.Say("%-12s built in %s", p.name, time.Since(start).Round(time.Second))
 	return os.WriteFile(name, []byte(key), 0o644)
 }
 
@@ -106,32 +102,4 @@ func remove(name string) error {
 		return err
 	}
 	return nil
-}
-
-// stillEvery is how often a long step says that it is still at work.
-const stillEvery = 15 * time.Second
-
-// during says what is built, then every stillEvery how long it has taken, and at the end
-// how long it took.
-func during(name string, do func() error) error {
-	start := time.Now()
-	say := func(format string) {
-		fmt.Fprintf(os.Stderr, "kube: %-10s "+format+"\n", name, time.Since(start).Round(time.Second))
-	}
-	fmt.Fprintf(os.Stderr, "kube: %-10s building\n", name)
-	ticker := time.NewTicker(stillEvery)
-	defer ticker.Stop()
-	done := make(chan error, 1)
-	go func() { done <- do() }()
-	for {
-		select {
-		case err := <-done:
-			if err == nil {
-				say("built in %s")
-			}
-			return err
-		case <-ticker.C:
-			say("building, %s")
-		}
-	}
 }

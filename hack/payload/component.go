@@ -68,7 +68,7 @@ func (c *component) update(ctx context.Context, packing *errgroup.Group) (*resul
 		return nil, err
 	}
 	var made *contents
-	err := during(c.name, "building", func() (err error) {
+	err := progress.During(c.name, "building", func() (err error) {
 		made, err = c.build(ctx, dir)
 		return err
 	})
@@ -82,7 +82,7 @@ func (c *component) update(ctx context.Context, packing *errgroup.Group) (*resul
 		if err := r.pack(c.name, dir, key, made); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		say("%-12s built in %s, packed in %s: %s", c.name, built.Round(100*time.Millisecond), elapsed(packed), megabytes(r.Size))
+		progress.Say("%-12s built in %s, packed in %s: %s", c.name, built.Round(100*time.Millisecond), elapsed(packed), megabytes(r.Size))
 		return nil
 	})
 	return r, nil

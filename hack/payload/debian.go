@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/berth-dev/berth/hack/task"
 	"github.com/berth-dev/berth/internal/payload"
 )
 
@@ -63,7 +64,7 @@ func (d *debian) inputs(ctx context.Context, w io.Writer) error {
 func (d *debian) resolve(ctx context.Context) ([]byte, error) {
 	args := []string{"depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts",
 		"--no-breaks", "--no-replaces", "--no-enhances"}
-	raw, err := output(ctx, ".", nil, "apt-cache", append(args, debianRoots...)...)
+	raw, err := task.Output(ctx, ".", nil, "apt-cache", append(args, debianRoots...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +78,7 @@ func (d *debian) resolve(ctx context.Context) ([]byte, error) {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	args = []string{"-o", "APT::Sandbox::User=root", "download", "--print-uris"}
-	uris, err := output(ctx, ".", nil, "apt-get", append(args, names...)...)
+	uris, err := task.Output(ctx, ".", nil, "apt-get", append(args, names...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +115,7 @@ func (d *debian) build(ctx context.Context, dir string) (*contents, error) {
 		if err := os.MkdirAll(into, 0o755); err != nil {
 			return nil, err
 		}
-		if _, err := output(ctx, dir, nil, "dpkg-deb", "-x", filepath.Join(dir, "debs", p.file), into); err != nil {
+		if _, err := task.Output(ctx, dir, nil, "dpkg-deb", "-x", filepath.Join(dir, "debs", p.file), into); err != nil {
 			return nil, err
 		}
 	}
@@ -140,7 +141,7 @@ func (d *debian) download(ctx context.Context, dir string) error {
 		}
 	}
 	if missing {
-		if _, err := output(ctx, debs, nil, "apt-get", args...); err != nil {
+		if _, err := task.Output(ctx, debs, nil, "apt-get", args...); err != nil {
 			return err
 		}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -10,13 +9,13 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/berth-dev/berth/hack/task"
 	"github.com/berth-dev/berth/internal/payload"
 )
 
@@ -194,26 +193,5 @@ func (p *goProgram) outputIn(ctx context.Context, dir, name string, args ...stri
 	if p.cgo {
 		cgo = "CGO_ENABLED=1"
 	}
-	return output(ctx, dir, []string{cgo, "GOOS=linux", "GOFLAGS=", "GOWORK=off"}, name, args...)
-}
-
-// output runs a program in dir with env added to the environment.
-func output(ctx context.Context, dir string, env []string, name string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), env...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w\n%s", name, cmp.Or(first(args), ""), err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return out, nil
-}
-
-func first(args []string) string {
-	if len(args) == 0 {
-		return ""
-	}
-	return args[0]
+	return task.Output(ctx, dir, []string{cgo, "GOOS=linux", "GOFLAGS=", "GOWORK=off"}, name, args...)
 }

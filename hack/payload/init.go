@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/berth-dev/berth/hack/task"
 	"github.com/berth-dev/berth/internal/payload"
 )
 
@@ -23,13 +24,13 @@ func initComponent() *component {
 		name: "berth-init",
 		inputs: func(ctx context.Context, w io.Writer) error {
 			if _, err := os.Stat("cmd/berth-init"); errors.Is(err, fs.ErrNotExist) {
-				say("%-12s left out: cmd/berth-init is not there", "berth-init")
+				progress.Say("%-12s left out: cmd/berth-init is not there", "berth-init")
 				return nil
 			}
 			if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
 				return err
 			}
-			_, err := output(ctx, ".", []string{"CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=", "GOWORK=off"},
+			_, err := task.Output(ctx, ".", []string{"CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=", "GOWORK=off"},
 				"go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", program, "./cmd/berth-init")
 			if err != nil {
 				return err

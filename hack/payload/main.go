@@ -15,12 +15,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/hack/task"
 )
 
 const (
@@ -28,14 +28,7 @@ const (
 	cacheDir = ".cache/payload"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "payload:", err)
-		os.Exit(1)
-	}
-}
+func main() { task.Main("payload", run) }
 
 func run(ctx context.Context, args []string) error {
 	if _, err := os.Stat(filesDir); err != nil {
@@ -102,7 +95,7 @@ func buildAll(ctx context.Context) error {
 			unpacked += f.Size
 		}
 	}
-	say("%d components, %s packed, %s unpacked, %s", len(m.Components), megabytes(packed), megabytes(unpacked), elapsed(start))
+	progress.Say("%d components, %s packed, %s unpacked, %s", len(m.Components), megabytes(packed), megabytes(unpacked), elapsed(start))
 	return nil
 }
 

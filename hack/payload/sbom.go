@@ -90,7 +90,7 @@ func writeSBOM(ctx context.Context, berth, out string) error {
 	if err := os.WriteFile(out, append(raw, '\n'), 0o644); err != nil {
 		return err
 	}
-	say("%s: %d programs and packages, %d Go modules", out, len(doc.Components), countModules(doc))
+	progress.Say("%s: %d programs and packages, %d Go modules", out, len(doc.Components), countModules(doc))
 	return nil
 }
 

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/berth-dev/berth/hack/task"
 )
 
 // change is what is done to the sources of one upstream module.
@@ -123,7 +125,7 @@ func apply(ctx context.Context, dir, patch string) error {
 		return err
 	}
 	// In a repository git would take the patch's paths to begin at its top.
-	_, err = output(ctx, dir, []string{"GIT_CEILING_DIRECTORIES=" + above}, "git", "apply", "--whitespace=nowarn", patch)
+	_, err = task.Output(ctx, dir, []string{"GIT_CEILING_DIRECTORIES=" + above}, "git", "apply", "--whitespace=nowarn", patch)
 	return err
 }
 
