@@ -76,8 +76,7 @@ func (c container) runc(args ...string) string {
 	}
 	if err := cmd.Run(); err != nil {
 		text, _ := os.ReadFile(c.dir + "/log")
-		state, _ := exec.Command(program, "--root", c.dir+"/state", "state", "engine").Output()
-		c.t.Fatalf("runc %v: %v\n%s\n%s", args, err, text, state)
+		c.t.Fatalf("runc %v: %v\n%s", args, err, text)
 	}
 	return strings.TrimSpace(out.String())
 }
