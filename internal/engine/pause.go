@@ -7,8 +7,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/internal/cgroup"
 	"github.com/berth-dev/berth/internal/linux"
@@ -70,6 +73,7 @@ func (p *pauses) startGuard() error {
 		return err
 	}
 	p.guard, p.alive = cmd, alive
+	signal.Ignore(unix.SIGTSTP) // ^Z would leave the engine standing still
 	return nil
 }
 
@@ -105,6 +109,7 @@ func (p *pauses) Resume() error {
 
 // close ends the guard, and with it the last pause if that has not been ended.
 func (p *pauses) close() {
+	signal.Reset(unix.SIGTSTP)
 	p.alive.Close()
 	p.m.warn("guard the pause", p.info, p.guard.Wait())
 	p.lock.Close()

@@ -56,7 +56,8 @@ func (d *draft) checkUnwritten(name string) error {
 	if d.src.Live == nil {
 		return nil
 	}
-	f, err := d.root.Open(filepath.Join(dataDir, blobsDir, name))
+	// Not blocking: whoever has a lease on the file could make this wait.
+	f, err := d.root.OpenFile(filepath.Join(dataDir, blobsDir, name), unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}

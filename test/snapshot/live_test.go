@@ -131,6 +131,18 @@ func TestPauseEnds(t *testing.T) {
 			t.Errorf("after gc: %v", err)
 		}
 	})
+	t.Run("nobody can stop the maker by ^Z", func(t *testing.T) {
+		m := paused(t, "live")
+		_, rest, _ := strings.Cut(read(t, fmt.Sprintf("/proc/%d/status", m.cmd.Process.Pid)), "SigIgn:")
+		var ignored uint64
+		if _, err := fmt.Sscanf(rest, "%x", &ignored); err != nil || ignored&(1<<(syscall.SIGTSTP-1)) == 0 {
+			t.Errorf("ignored signals: %x, %v", ignored, err)
+		}
+		if out, err := m.goOn(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		must(t, "snapshot", "rm", "taken")
+	})
 	t.Run("the guard alone is killed", func(t *testing.T) {
 		m := paused(t, "live")
 		syscall.Kill(m.guard(t), syscall.SIGKILL)
