@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/berth-dev/berth/test/image"
+	"github.com/berth-dev/berth/test/registry"
 )
 
 // TestScenario is the third scenario: one cache for every engine and every builder, a
@@ -120,42 +121,48 @@ func TestMirrorByURL(t *testing.T) {
 	}
 }
 
+// eachAuth runs a test with a registry that knows alice: by basic authentication and by tokens.
+func eachAuth(t *testing.T, test func(t *testing.T, f *front)) {
+	for name, tokens := range map[string]bool{"basic": false, "token": true} {
+		t.Run(name, func(t *testing.T) {
+			guard(t)
+			f := newFrontOf(t, registry.Options{User: "alice", Password: "right", Tokens: tokens})
+			img, err := image.Build(image.Options{Label: t.Name()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			pushAs(t, f, "secret/app:1", img, "alice", "right")
+			test(t, f)
+		})
+	}
+}
+
 func TestPrivateImages(t *testing.T) {
-	guard(t)
-	f := newFront(t, "alice", "right")
-	img, err := image.Build(image.Options{Label: t.Name()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pushAs(t, f, "secret/app:1", img, "alice", "right")
-	ref := f.Address + "/secret/app:1"
-	serve(t, "--registry-ca", f.Address+"="+f.CAFile)
-	direct := []string{"--registry-ca", f.Address + "=" + f.CAFile, "--add-host", registryHost + ":host-gateway"}
-	login := "export DOCKER_CONFIG=$(mktemp -d); echo right | docker login -u alice --password-stdin " + f.Address + "; docker pull -q " + ref + "; rm -r $DOCKER_CONFIG"
-	must(t, script(login, direct...)...)
-	if r := berth(t, script("docker pull -q "+ref, direct...)...); r.code == 0 {
-		t.Error("a private image was given to a client without credentials")
-	}
+	eachAuth(t, func(t *testing.T, f *front) {
+		ref := f.Address + "/secret/app:1"
+		serve(t, "--registry-ca", f.Address+"="+f.CAFile)
+		direct := []string{"--registry-ca", f.Address + "=" + f.CAFile, "--add-host", registryHost + ":host-gateway"}
+		login := "export DOCKER_CONFIG=$(mktemp -d); echo right | docker login -u alice --password-stdin " + f.Address + "; docker pull -q " + ref + "; rm -r $DOCKER_CONFIG"
+		must(t, script(login, direct...)...)
+		if r := berth(t, script("docker pull -q "+ref, direct...)...); r.code == 0 {
+			t.Error("a private image was given to a client without credentials")
+		}
+	})
 }
 
 // TestOwnCredentials: what the operator gives to the mirror is for all of its clients.
 func TestOwnCredentials(t *testing.T) {
-	guard(t)
-	f := newFront(t, "alice", "right")
-	img, err := image.Build(image.Options{Label: t.Name()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pushAs(t, f, "secret/app:1", img, "alice", "right")
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "password"), "right\n")
-	conf := filepath.Join(dir, "berth.toml")
-	write(t, conf, "[mirror.upstream.\""+f.Address+"\"]\nuser = \"alice\"\npassword_file = \"password\"\nca = \""+f.CAFile+"\"\n")
-	if out := must(t, "config", "check", conf); !strings.Contains(out, "is right") {
-		t.Errorf("config check: %s", out)
-	}
-	serve(t, "--config", conf)
-	must(t, script("docker pull -q "+f.Address+"/secret/app:1")...)
+	eachAuth(t, func(t *testing.T, f *front) {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "password"), "right\n")
+		conf := filepath.Join(dir, "berth.toml")
+		write(t, conf, "[mirror.upstream.\""+f.Address+"\"]\nuser = \"alice\"\npassword_file = \"password\"\nca = \""+f.CAFile+"\"\n")
+		if out := must(t, "config", "check", conf); !strings.Contains(out, "is right") {
+			t.Errorf("config check: %s", out)
+		}
+		serve(t, "--config", conf)
+		must(t, script("docker pull -q "+f.Address+"/secret/app:1")...)
+	})
 }
 
 func write(t *testing.T, path, text string) {

@@ -41,8 +41,14 @@ type front struct {
 // newFront starts a registry; user and password are needed when they are not empty.
 func newFront(t *testing.T, user, password string) *front {
 	t.Helper()
+	return newFrontOf(t, registry.Options{User: user, Password: password})
+}
+
+func newFrontOf(t *testing.T, o registry.Options) *front {
+	t.Helper()
 	dir := t.TempDir()
-	backend, err := registry.Start(context.Background(), registry.Options{Dir: t.TempDir(), User: user, Password: password})
+	o.Dir = t.TempDir()
+	backend, err := registry.Start(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,6 +43,7 @@ type Options struct {
 	Port     int    // TCP port; 0: any free one
 	User     string // when set, basic authentication is required with
 	Password string // this password
+	Tokens   bool   // by tokens, which a server beside the registry gives for the password
 	// From are further addresses that the registry answers, such as those of a cluster's pods.
 	From []netip.Prefix
 	// Handler, when set, serves in place of distribution: a registry with faults.
@@ -73,7 +74,7 @@ func Start(ctx context.Context, o Options) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := configure(o)
+	config, tokens, err := configure(o)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +83,12 @@ func Start(ctx context.Context, o Options) (*Registry, error) {
 	if o.Handler == nil {
 		app = handlers.NewApp(ctx, config)
 		o.Handler = app
+	}
+	if tokens != nil {
+		mux := http.NewServeMux()
+		mux.Handle(tokenPath, tokens)
+		mux.Handle("/", o.Handler)
+		o.Handler = mux
 	}
 	listener, err := net.Listen("tcp4", net.JoinHostPort("0.0.0.0", strconv.Itoa(o.Port)))
 	if err != nil {
@@ -142,7 +149,7 @@ func (r *Registry) counting(next http.Handler) http.Handler {
 	})
 }
 
-func configure(o Options) (*configuration.Configuration, error) {
+func configure(o Options) (*configuration.Configuration, http.Handler, error) {
 	config := &configuration.Configuration{
 		Storage: configuration.Storage{
 			"inmemory":    configuration.Parameters{},
@@ -153,16 +160,21 @@ func configure(o Options) (*configuration.Configuration, error) {
 	config.Log.AccessLog.Disabled = true
 	config.HTTP.Secret = "only for tests"
 	if o.User == "" {
-		return config, nil
+		return config, nil, nil
+	}
+	if o.Tokens {
+		tokens, auth, err := newTokens(o.Dir, o.User, o.Password)
+		config.Auth = auth
+		return config, tokens, err
 	}
 	hash, err := bcrypt.GenerateFromPassword([]byte(o.Password), bcrypt.MinCost)
 	if err != nil {
-		return nil, fmt.Errorf("registry password: %w", err)
+		return nil, nil, fmt.Errorf("registry password: %w", err)
 	}
 	path := filepath.Join(o.Dir, "htpasswd")
 	if err := os.WriteFile(path, []byte(o.User+":"+string(hash)+"\n"), 0o600); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config.Auth = configuration.Auth{"htpasswd": configuration.Parameters{"realm": "berth", "path": path}}
-	return config, nil
+	return config, nil, nil
 }
