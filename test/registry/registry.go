@@ -26,7 +26,8 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd" // driver chosen below
 	"github.com/distribution/distribution/v3/registry/handlers"
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory" // driver chosen below
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // driver chosen below
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"   // driver chosen below
 	"github.com/sirupsen/logrus"
 	"golang.org/x/crypto/bcrypt"
 )
@@ -44,6 +45,8 @@ type Options struct {
 	User     string // when set, basic authentication is required with
 	Password string // this password
 	Tokens   bool   // by tokens, which a server beside the registry gives for the password
+	// OnDisk keeps content in Dir. In memory, the default, a tag called "index" is left out of lists.
+	OnDisk bool
 	// From are further addresses that the registry answers, such as those of a cluster's pods.
 	From []netip.Prefix
 	// Handler, when set, serves in place of distribution: a registry with faults.
@@ -156,6 +159,10 @@ func configure(o Options) (*configuration.Configuration, http.Handler, error) {
 			"delete":      configuration.Parameters{"enabled": true},
 			"maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}},
 		},
+	}
+	if o.OnDisk {
+		delete(config.Storage, "inmemory")
+		config.Storage["filesystem"] = configuration.Parameters{"rootdirectory": filepath.Join(o.Dir, "content")}
 	}
 	config.Log.AccessLog.Disabled = true
 	config.HTTP.Secret = "only for tests"
