@@ -11,11 +11,11 @@ import (
 	"time"
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth"
 	"github.com/berth-dev/berth/test/image"
 	"github.com/berth-dev/berth/test/registry"
-	"golang.org/x/sys/unix"
 )
 
 // pulled is the size of the image whose pull is measured, in bytes.
@@ -73,10 +73,10 @@ func (b *bench) serve(ctx context.Context) (*registry.Registry, string, error) {
 // measured does something and returns how long it took, in ms.
 type measured func() (float64, error)
 
-// inTurn measures two things n times each. Each goes first in its turn, so that neither
-// always finds what the other has left behind.
+// inTurn measures two things n times each, or once more to make n even: each goes first as
+// often as the other, so that neither always finds what the other has left behind.
 func inTurn(n int, one, two measured) (ones, twos []float64, err error) {
-	for i := range n {
+	for i := range n + n%2 {
 		var took [2]float64
 		for _, which := range []int{i % 2, 1 - i%2} {
 			if took[which], err = [2]measured{one, two}[which](); err != nil {
