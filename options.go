@@ -140,6 +140,10 @@ func WithCertsDir(dir string) Option { return set(func(s *attend.Settings) { s.C
 // to use none. The default is this machine's, if one runs.
 func WithMirror(url string) Option { return set(func(s *attend.Settings) { s.Mirror = url }) }
 
+// WithMirrorOnly keeps the engine from asking a registry itself when the mirror fails.
+// Starting fails where there is no mirror.
+func WithMirrorOnly() Option { return set(func(s *attend.Settings) { s.MirrorOnly = true }) }
+
 // WithSnapshot starts the engine from a snapshot (`berth snapshot create`): with its images,
 // and with its volumes unless [WithoutVolumes] leaves them out.
 func WithSnapshot(name string) Option { return set(func(s *attend.Settings) { s.From = name }) }

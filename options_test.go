@@ -11,7 +11,7 @@ func TestOptions(t *testing.T) {
 	o := newOptions([]Option{
 		WithName("x"), Detached(), WithMemory(1), WithCPUs(1), WithPIDs(1), WithDisk(1), WithNetwork("none"), WithMTU(1),
 		WithHost("a", "b"), WithShare("/a"), WithReadOnlyShare("/b"), WithShareAs("root"), WithUser(1, 2), WithRootful(),
-		WithRuntime("crun"), WithCgroupParent("own"), WithRegistryCA("a", nil), WithCA(nil), WithSharedCA(), WithInsecureRegistry("a"),
+		WithRuntime("crun"), WithCgroupParent("own"), WithRegistryCA("a", nil), WithCA(nil), WithSharedCA(), WithMirrorOnly(), WithInsecureRegistry("a"),
 		WithCertsDir("/c"), WithMirror("off"), WithSnapshot("s"), WithoutVolumes(), WithDaemonConfig([]byte("{}")),
 	})
 	settings := reflect.ValueOf(o.settings)

@@ -70,6 +70,7 @@ type Settings struct {
 	Insecure     []string        `json:"insecure,omitempty"` // registries
 	CertsDir     string          `json:"certs_dir,omitempty"`
 	Mirror       string          `json:"mirror,omitempty"` // URL, or off
+	MirrorOnly   bool            `json:"mirror_only,omitempty"`
 	DaemonConfig json.RawMessage `json:"daemon_config,omitempty"`
 	From         string          `json:"from,omitempty"` // name of a snapshot to begin with
 	NoVolumes    bool            `json:"no_volumes,omitempty"`

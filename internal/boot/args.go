@@ -45,7 +45,7 @@ var taken = map[string]bool{
 	"host": true, "group": true, "data-root": true, "config-file": true,
 	"tls": false, "tlsverify": false, "tlscacert": true, "tlscert": true, "tlskey": true,
 	"pidfile": true, "exec-root": true, "containerd": true,
-	"isolation": true, "mirror": true, "ca": true, "registry-ca": true, "share-ca": false, "pids": true, "stop-timeout": true, // berth's own
+	"isolation": true, "mirror": true, "mirror-only": false, "ca": true, "registry-ca": true, "share-ca": false, "pids": true, "stop-timeout": true, // berth's own
 }
 
 // short names of flags (dockerd --help).
@@ -132,6 +132,8 @@ func (p *plan) set(name, value string) error {
 		p.cas = append(p.cas, value)
 	case "registry-ca":
 		p.registryCAs = append(p.registryCAs, value)
+	case "mirror-only":
+		p.mirrorOnly = isOn(value)
 	case "share-ca":
 		p.shareCA = isOn(value)
 	case "pids":

@@ -22,8 +22,8 @@ func (s *starter) hereFiles() ([]pid1.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.spec.Trust.Mirror == engine.MirrorLocal {
-		return nil, errors.New("--mirror local: a container has no mirror of its own; give the URL of one")
+	if m := p.spec.Trust.Mirror; m == engine.MirrorLocal || m == engine.MirrorAuto && p.spec.Trust.MirrorOnly {
+		return nil, errors.New("a container has no mirror of its own; give the URL of one with --mirror")
 	}
 	for _, f := range p.certs.Files() {
 		if !slices.ContainsFunc(files, func(have pid1.File) bool { return have.Path == f.Path }) {

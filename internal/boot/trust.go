@@ -20,11 +20,13 @@ type trustFlags struct {
 	cas         []string // files or directories with authorities
 	registryCAs []string // HOST[:PORT]=FILE
 	shareCA     bool
+	mirrorOnly  bool // no registry is asked when the mirror fails
 }
 
 // trustFromEnv reads the variables. Flags add to what is trusted.
 func trustFromEnv(env map[string]string) trustFlags {
-	f := trustFlags{mirror: env["BERTH_MIRROR"], shareCA: env["BERTH_SHARE_CA"] == "1" || env["BERTH_SHARE_CA"] == "true"}
+	on := func(name string) bool { return env[name] == "1" || env[name] == "true" }
+	f := trustFlags{mirror: env["BERTH_MIRROR"], mirrorOnly: on("BERTH_MIRROR_ONLY"), shareCA: on("BERTH_SHARE_CA")}
 	if ca := env["BERTH_CA"]; ca != "" {
 		f.cas = []string{ca}
 	}
@@ -42,6 +44,7 @@ func (p *plan) takeDefaults(file config.File) {
 		p.registryCAs = append(p.registryCAs, host+"="+path)
 	}
 	p.shareCA = p.shareCA || file.Engine.ShareCA && !p.given["share-ca"]
+	p.mirrorOnly = p.mirrorOnly || file.Engine.MirrorOnly && !p.given["mirror-only"] && p.mirror != engine.MirrorOff
 }
 
 // trust completes the specification by what the engine trusts, and reads the certificates.
@@ -54,7 +57,7 @@ func (p *plan) trust(spec *engine.Spec) error {
 	if spec.Trust.Mirror = p.mirror; p.mirror == "auto" {
 		spec.Trust.Mirror = engine.MirrorAuto
 	}
-	spec.Trust.ShareCA = p.shareCA
+	spec.Trust.ShareCA, spec.Trust.MirrorOnly = p.shareCA, p.mirrorOnly
 	for _, path := range p.cas {
 		text, err := trust.Read(path)
 		if err != nil {

@@ -35,6 +35,9 @@ type Settings struct {
 	CAs []CA
 	// Mirror is the URL of a mirror of all registries, or empty.
 	Mirror string
+	// MirrorOnly keeps dockerd from asking a registry for what the mirror does not give. It
+	// then pushes to those registries alone that have a directory.
+	MirrorOnly bool
 	// HubMirrors and Insecure are dockerd's own settings registry-mirrors and
 	// insecure-registries, which keep their meaning.
 	HubMirrors, Insecure []string

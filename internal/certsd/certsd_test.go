@@ -73,6 +73,20 @@ func TestMirrorBesideATree(t *testing.T) {
 	}
 }
 
+// TestMirrorOnly: registries are there to push to.
+func TestMirrorOnly(t *testing.T) {
+	got := Make(Settings{User: tree("r.test/ca.crt", "m.test/ca.crt"), Mirror: "https://m.test", MirrorOnly: true})
+	ca := "ca = [\"/etc/docker/certs.d/m.test/ca.crt\"]\n"
+	for registry, want := range map[string]string{
+		"_default": "server = \"https://m.test\"\ncapabilities = [\"pull\", \"resolve\"]\n" + ca,
+		"r.test":   "server = \"https://r.test\"\nca = [\"ca.crt\"]\ncapabilities = [\"push\"]\n[host.\"https://m.test\"]\n  capabilities = [\"pull\", \"resolve\"]\n  " + ca,
+	} {
+		if d := cmp.Diff(want, got[registry]["hosts.toml"]); d != "" {
+			t.Errorf("%s: %s", registry, d)
+		}
+	}
+}
+
 // TestRead takes a tree as kubelet makes one of a ConfigMap: of links.
 func TestRead(t *testing.T) {
 	dir := t.TempDir()

@@ -10,7 +10,7 @@ import (
 )
 
 // useMirror has dockerd ask a mirror for every registry, and the registry itself when the
-// mirror fails. Registries of which dockerd's own settings speak are left to those, which a
+// mirror fails, unless the settings forbid that. Registries of which dockerd's own settings speak are left to those, which a
 // hosts.toml would silence.
 func (t Tree) useMirror(mirror string, s Settings) {
 	for _, registry := range s.Insecure {
@@ -25,11 +25,15 @@ func (t Tree) useMirror(mirror string, s Settings) {
 	if u, err := url.Parse(mirror); err == nil {
 		own = u.Host
 	}
-	host := t.host(mirror)
+	host, server := t.host(mirror), ""
+	if s.MirrorOnly {
+		server = "capabilities = [\"push\"]\n"
+		t.add(fallback, hostsFile, fmt.Sprintf("server = %q\ncapabilities = [\"pull\", \"resolve\"]\n", mirror)+t.certificates(own, "", path.Join(Dir, own)+"/"))
+	}
 	t.add(fallback, hostsFile, host)
 	for _, registry := range slices.Collect(maps.Keys(t)) {
 		if !t.Own(registry) && registry != fallback && registry != own {
-			t.add(registry, hostsFile, t.server(registry)+host)
+			t.add(registry, hostsFile, t.server(registry)+server+host)
 		}
 	}
 }

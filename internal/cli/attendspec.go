@@ -62,8 +62,10 @@ func setFlags(cmd *cobra.Command, set *attend.Settings) error {
 	if set.MTU != 0 {
 		values["mtu"] = []string{strconv.Itoa(set.MTU)}
 	}
-	if set.ShareCA {
-		values["share-ca"] = []string{"true"}
+	for flag, on := range map[string]bool{"share-ca": set.ShareCA, "mirror-only": set.MirrorOnly} {
+		if on {
+			values[flag] = []string{"true"}
+		}
 	}
 	for flag, list := range values {
 		for _, v := range list {

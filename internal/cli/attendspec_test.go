@@ -30,7 +30,7 @@ func TestProgramsCanSayWhatFlagsSay(t *testing.T) {
 		"daemon-config": {DaemonConfig: []byte(`{"debug":true}`)},
 		"ca":            {CAs: []string{pem}}, "share-ca": {CAs: []string{pem}, ShareCA: true},
 		"registry-ca":       {RegistryCAs: []attend.RegistryCA{{Host: "r.test:5000", PEM: pem}}},
-		"insecure-registry": {Insecure: []string{"r.test:5000"}}, "certs-dir": {CertsDir: dir}, "mirror": {Mirror: "http://10.0.0.1:5000"},
+		"insecure-registry": {Insecure: []string{"r.test:5000"}}, "certs-dir": {CertsDir: dir}, "mirror": {Mirror: "http://10.0.0.1:5000"}, "mirror-only": {MirrorOnly: true},
 		"from": {From: "warm"}, "no-volumes": {From: "warm", NoVolumes: true},
 	}
 	// Programs share the current directory only if they say so, and have their own output

@@ -21,14 +21,15 @@ DOCKER_HOST set. Besides dockerd's flags there are
 
   --isolation userns|rootful|none   how far the engine is kept from the container
   --mirror URL                      ask this mirror for the images of all registries
+  --mirror-only                     do not ask a registry itself when the mirror fails
   --ca FILE|DIR                     trust these authorities, besides the usual ones
   --registry-ca HOST[:PORT]=FILE    trust these for a registry
   --share-ca                        offer those of --ca to containers that ask (--device ` + engine.CADevice + `)
   --pids N                          most processes of the engine's containers
   --stop-timeout SECONDS            how long containers may take to end (default 60)
 
-and the variables BERTH_ISOLATION, BERTH_MIRROR, BERTH_CA, BERTH_REGISTRY_CA (HOST=FILE,…) and
-BERTH_SHARE_CA=1. The configuration file counts too, where one is mounted.`,
+and the variables BERTH_ISOLATION, BERTH_MIRROR, BERTH_MIRROR_ONLY=1, BERTH_CA, BERTH_REGISTRY_CA
+(HOST=FILE,…) and BERTH_SHARE_CA=1. The configuration file counts too, where one is mounted.`,
 		Example: `  docker run --privileged -d --name dockerd berth:latest --registry-mirror=https://mirror.example
   berth init --registry-mirror=https://mirror.example    # what runs in that container`,
 		DisableFlagParsing: true,

@@ -17,6 +17,7 @@ type trustFlags struct {
 	cas, insecure    []string
 	certsDir, mirror string
 	shareCA          bool
+	mirrorOnly       bool
 }
 
 func (f *trustFlags) register(cmd *cobra.Command) {
@@ -25,6 +26,7 @@ func (f *trustFlags) register(cmd *cobra.Command) {
 	fs.BoolVar(&f.shareCA, "share-ca", false, "offer them to containers that ask with --device "+engine.CADevice)
 	fs.StringArrayVar(&f.insecure, "insecure-registry", nil, "a registry whose certificate is not judged, or that has none")
 	fs.StringVar(&f.certsDir, "certs-dir", "", "a `DIR` with the form of /etc/docker/certs.d")
+	fs.BoolVar(&f.mirrorOnly, "mirror-only", false, "do not go to a registry itself when the mirror fails")
 	fs.StringVar(&f.mirror, "mirror", "", "`URL` of a mirror of all registries, local for this machine's, or off (default: local, if it runs)")
 }
 
@@ -36,7 +38,7 @@ func (f *trustFlags) parse(spec *engine.Spec) error {
 		}
 		spec.Trust.CAs += text
 	}
-	spec.Trust.ShareCA, spec.Trust.Insecure = f.shareCA, f.insecure
+	spec.Trust.ShareCA, spec.Trust.Insecure, spec.Trust.MirrorOnly = f.shareCA, f.insecure, f.mirrorOnly
 	if f.certsDir != "" {
 		dir, err := filepath.Abs(f.certsDir)
 		if err != nil {
@@ -76,6 +78,9 @@ func (f *engineFlags) takeDefaults(cmd *cobra.Command) error {
 	}
 	if unset("share-ca") {
 		f.shareCA = e.ShareCA
+	}
+	if unset("mirror-only") {
+		f.mirrorOnly = e.MirrorOnly && f.mirror != engine.MirrorOff
 	}
 	// What is trusted, and names, add up.
 	f.cas = append(t.CA, f.cas...)

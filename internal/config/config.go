@@ -52,6 +52,7 @@ type Engine struct {
 	AddHosts     []string `toml:"add_host"`
 	DaemonConfig string   `toml:"daemon_config"`
 	Mirror       string   `toml:"mirror"` // URL, auto or off
+	MirrorOnly   bool     `toml:"mirror_only"`
 	ShareCA      bool     `toml:"share_ca"`
 }
 

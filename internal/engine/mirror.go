@@ -27,7 +27,11 @@ const (
 // findMirror is the address of the mirror that the engine is to pull through, as the engine
 // reaches it, or "". An engine without a network is not given a way out that nobody asked for.
 func (l *launch) findMirror() (string, error) {
-	switch wanted := l.info.Spec.Trust.Mirror; {
+	wanted := l.info.Spec.Trust.Mirror
+	if wanted == MirrorAuto && l.info.Spec.Trust.MirrorOnly {
+		wanted = MirrorLocal
+	}
+	switch {
 	case wanted == MirrorOff, wanted == MirrorAuto && l.info.Spec.Network.Driver == NetworkNone:
 		return "", nil
 	case wanted != MirrorAuto && wanted != MirrorLocal:
@@ -39,8 +43,8 @@ func (l *launch) findMirror() (string, error) {
 		l.relay = true
 		return fmt.Sprintf("http://127.0.0.1:%d", mirrorPort), nil
 	}
-	if l.info.Spec.Trust.Mirror == MirrorLocal {
-		return "", errors.New("no mirror is running on this machine; start one with `berth mirror serve`, or leave out --mirror local")
+	if wanted == MirrorLocal {
+		return "", errors.New("no mirror is running on this machine; start one with `berth mirror serve`, or leave out --mirror local and --mirror-only")
 	}
 	return "", nil
 }

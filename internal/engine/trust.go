@@ -28,6 +28,8 @@ type Trust struct {
 	// Mirror is the URL of a mirror of all registries, MirrorOff, MirrorLocal for that of this
 	// machine, or MirrorAuto for the same if it runs when the engine starts.
 	Mirror string `json:"mirror,omitempty"`
+	// MirrorOnly keeps the engine from asking registries themselves when the mirror fails.
+	MirrorOnly bool `json:"mirror_only,omitempty"`
 }
 
 // Values of [Trust].Mirror besides a URL.
@@ -55,6 +57,9 @@ func checkTrust(s *Spec) error {
 	}
 	if t.CertsDir != "" && !filepath.IsAbs(t.CertsDir) {
 		return &SpecError{"--certs-dir", fmt.Sprintf("%q is not an absolute path", t.CertsDir)}
+	}
+	if t.MirrorOnly && t.Mirror == MirrorOff {
+		return &SpecError{"--mirror-only", "there is no mirror with --mirror off"}
 	}
 	if slices.Contains([]string{MirrorAuto, MirrorOff, MirrorLocal}, t.Mirror) {
 		return nil
@@ -98,7 +103,7 @@ func (s *Spec) registrySettings() (hubMirrors, insecure []string) {
 // Certificates is the engine's certs.d directory, with a mirror of all registries at a URL,
 // or without one. Errors are about the directory that the user has.
 func (s *Spec) Certificates(mirror string) (certsd.Tree, error) {
-	set := certsd.Settings{Mirror: mirror}
+	set := certsd.Settings{Mirror: mirror, MirrorOnly: s.Trust.MirrorOnly}
 	set.HubMirrors, set.Insecure = s.registrySettings()
 	for _, ca := range s.RegistryCAs {
 		set.CAs = append(set.CAs, certsd.CA(ca))

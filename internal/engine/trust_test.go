@@ -134,6 +134,7 @@ func TestTrustIsChecked(t *testing.T) {
 		"--insecure-registry": {{Insecure: []string{"https://x"}}, {Insecure: []string{"../x"}}},
 		"--certs-dir":         {{CertsDir: "certs.d"}},
 		"--mirror":            {{Mirror: "on"}, {Mirror: "ftp://x"}, {Mirror: "https://u:p@x"}, {Mirror: "https://x/\"]"}, {Mirror: "https://"}},
+		"--mirror-only":       {{Mirror: "off", MirrorOnly: true}},
 	} {
 		for _, trust := range specs {
 			spec := Spec{Trust: trust}

@@ -92,9 +92,28 @@ func TestMirrorFails(t *testing.T) {
 	must(t, script("docker pull -q "+ref, direct...)...)
 	must(t, append([]string{"up"}, append(direct, "kept")...)...)
 	defer berth(t, "rm", "-f", "kept")
-	d.stop(syscall.SIGKILL)
+	must(t, append([]string{"up", "--mirror-only"}, append(direct, "strict")...)...)
+	defer berth(t, "rm", "-f", "strict")
+	for _, killed := range []bool{false, true} {
+		if killed {
+			d.stop(syscall.SIGKILL)
+		}
+		for _, unknown := range []string{ref, "elsewhere.test/team/app:1"} {
+			if r := berth(t, "docker", "--engine", "strict", "pull", "-q", unknown); r.code == 0 || strings.Contains(r.stderr, "https://elsewhere.test") {
+				t.Errorf("--mirror-only, mirror killed %v: went to the registry itself: %d %s", killed, r.code, r.stderr)
+			}
+		}
+	}
 	must(t, "docker", "--engine", "kept", "pull", "-q", ref)
 	must(t, script("docker pull -q "+ref, direct...)...)
+	if r := berth(t, script("true", "--mirror-only")...); r.code != 125 || !strings.Contains(r.stderr, "berth mirror serve") {
+		t.Errorf("--mirror-only without a mirror: %d %s", r.code, r.stderr)
+	}
+	// With the mirror, pulls work, and pushes go to the registry.
+	d.end(t)
+	serve(t, "--registry-ca", f.Address+"="+f.CAFile)
+	must(t, script("docker pull -q "+ref+"; docker tag "+ref+" "+f.Address+"/team/pushed:1; docker push -q "+f.Address+"/team/pushed:1", append(direct, "--mirror-only")...)...)
+	must(t, script("docker pull -q "+ref, "--mirror-only")...)
 }
 
 func TestMirrorByURL(t *testing.T) {
