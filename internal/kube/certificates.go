@@ -1,10 +1,11 @@
 package kube
 
 import (
-	"fmt"
 	"net/url"
 	"regexp"
 	"strings"
+
+	"github.com/berth-dev/berth/internal/certsd"
 )
 
 // certificate is a file of the engine's certs.d directory
@@ -24,24 +25,17 @@ func (o *Options) certificatesName() string { return o.Name + "-registries" }
 // certificates are the files of certs.d: an authority for each registry that has one of its
 // own, and the mirror for all.
 func (o *Options) certificates() []certificate {
-	var out []certificate
-	add := func(dir, name, text string) {
-		out = append(out, certificate{notInKeys.ReplaceAllString(dir+"."+name, "_"), dir + "/" + name, text})
-	}
-	mirror := ""
-	if o.Mirror != "" {
-		mirror = fmt.Sprintf("[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n", strings.TrimSuffix(o.Mirror, "/"))
-		if u, err := url.Parse(o.Mirror); err == nil && o.MirrorCA != "" {
-			add(u.Host, "ca.crt", o.MirrorCA)
-			mirror += fmt.Sprintf("  ca = [%q]\n", certsDir+"/"+u.Host+"/ca.crt")
-		}
-		add("_default", "hosts.toml", mirror)
-	}
+	set := certsd.Settings{Mirror: o.Mirror}
 	for _, r := range o.RegistryCAs {
-		add(r.Host, "ca.crt", r.PEM)
-		if mirror != "" {
-			add(r.Host, "hosts.toml", fmt.Sprintf("server = %q\nca = [\"ca.crt\"]\n%s", "https://"+r.Host, mirror))
-		}
+		set.CAs = append(set.CAs, certsd.CA(r))
+	}
+	if u, err := url.Parse(o.Mirror); err == nil && o.MirrorCA != "" {
+		set.CAs = append(set.CAs, certsd.CA{Host: u.Host, PEM: o.MirrorCA})
+	}
+	var out []certificate
+	for _, f := range certsd.Make(set).Files() {
+		path := strings.TrimPrefix(f.Path, certsDir+"/")
+		out = append(out, certificate{notInKeys.ReplaceAllString(strings.Replace(path, "/", ".", 1), "_"), path, f.Text})
 	}
 	return out
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/berth-dev/berth/internal/certsd"
 )
 
 const (
@@ -15,7 +17,7 @@ const (
 
 	dataPath   = "/var/lib/docker"
 	socketDir  = "/run/engine" // shared by the pod's containers
-	certsDir   = "/etc/docker/certs.d"
+	certsDir   = certsd.Dir
 	trustDir   = "/etc/docker/trust"
 	configDir  = "/run/docker-config"
 	clientHost = "127.0.0.1"
