@@ -15,7 +15,7 @@ mkdir root
 mount -o loop,ro "$1" root
 tar -C root -c . | docker import - berth.test/root:1 >/dev/null
 umount root
-exec docker run --rm --privileged --tmpfs /run --tmpfs /tmp:exec,mode=1777 -v /var -v "$2:/berth:ro" berth.test/root:1 /berth/bin/guest container
+exec docker run --rm --privileged --cgroupns private --tmpfs /run --tmpfs /tmp:exec,mode=1777 -v /var -v "$2:/berth:ro" berth.test/root:1 /berth/bin/guest container
 `
 
 // runContainer runs the tests in a container of an engine of its own. The engine is a
