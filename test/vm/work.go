@@ -194,7 +194,7 @@ func compile(ctx context.Context, s settings, tree string) ([]job.Test, error) {
 
 // golang runs the go command for a static program.
 func golang(ctx context.Context, dir string, args ...string) error {
-	cmd := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", "go"}, args...)...)
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	out, err := cmd.CombinedOutput()
