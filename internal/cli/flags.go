@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/berth-dev/berth/internal/cgroup"
 	"github.com/berth-dev/berth/internal/command"
 	"github.com/berth-dev/berth/internal/engine"
 	"github.com/berth-dev/berth/internal/state"
@@ -52,6 +53,7 @@ func (f *engineFlags) register(cmd *cobra.Command, networkHelp string) {
 	fs.StringVar(&f.daemonConfig, "daemon-config", "", "`FILE` with settings for dockerd, as daemon.json")
 	_ = cmd.RegisterFlagCompletionFunc("net", cobra.FixedCompletions([]string{"veth", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("share-as", cobra.FixedCompletions([]string{"root", "keep-id"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("cgroup-parent", cobra.FixedCompletions([]string{cgroup.ParentOwn}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("isolation", cobra.FixedCompletions([]string{"userns", "rootful"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
