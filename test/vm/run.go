@@ -118,6 +118,7 @@ var combinations = []string{
 	"CGROUP=hybrid INIT=systemd FS=ext4",
 	"CGROUP=hybrid INIT=busybox FS=ext4 KERNEL=linux-image-amd64",
 	"CGROUP=v1 INIT=busybox FS=xfs",
+	"CGROUP=v2 INIT=busybox FS=ext4 KERNEL=linux-image-cloud-amd64/backports",
 	"CGROUP=v2 INIT=busybox FS=ext4 MEM=1536",
 }
 

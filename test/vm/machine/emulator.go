@@ -47,12 +47,7 @@ func majorVersion(text string) (n int) {
 }
 
 func (s Store) backported(ctx context.Context) (emulator, error) {
-	codename, err := debianCodename("/etc/os-release")
-	if err != nil {
-		return emulator{}, err
-	}
-	release := codename + "-backports"
-	a, err := s.archive(ctx, release)
+	a, err := s.archive(ctx, backports)
 	if err != nil {
 		return emulator{}, err
 	}

@@ -19,7 +19,8 @@ type Kernel struct {
 
 // Kernel makes a kernel ready, once for each version. The name is that of a package that
 // is, or depends on, a kernel image, such as linux-image-cloud-amd64. As for apt, a
-// release may follow a slash: linux-image-cloud-amd64/bookworm-backports.
+// release may follow a slash: linux-image-cloud-amd64/bookworm-backports, or just /backports
+// for those of the machine's own release.
 func (s Store) Kernel(ctx context.Context, name string) (Kernel, error) {
 	name, release, _ := strings.Cut(name, "/")
 	a, err := s.archive(ctx, release)

@@ -16,12 +16,22 @@ const listsAge = 24 * time.Hour
 // debianKey is where the package debian-archive-keyring has the archive's keys.
 const debianKey = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
+// backports stands for those of the machine's own release.
+const backports = "backports"
+
 // archive is the machine's own apt, or, with a release such as bookworm-backports, one
 // that knows that release as well: it has sources and lists of its own in the store, so
 // that the machine's configuration stays as it is.
 func (s Store) archive(ctx context.Context, release string) (archive, error) {
 	if release == "" {
 		return archive{s: s}, nil
+	}
+	if release == backports {
+		codename, err := debianCodename("/etc/os-release")
+		if err != nil {
+			return archive{}, err
+		}
+		release = codename + "-" + backports
 	}
 	dir := filepath.Join(s.Dir, "apt-"+release)
 	sources := filepath.Join(dir, "sources.list")
