@@ -10,12 +10,14 @@ import (
 
 // inContainer makes an image of the root file system $1 in the engine, and runs the tests of
 // the tree $2 in a container of it, as privileged as the one of a CI job with docker:dind is.
+// The tree goes to a volume: a share would be an idmapped mount, which cannot be so twice.
 const inContainer = `
 mkdir root
 mount -o loop,ro "$1" root
 tar -C root -c . | docker import - berth.test/root:1 >/dev/null
 umount root
-exec docker run --rm --privileged --cgroupns private --tmpfs /run --tmpfs /tmp:exec,mode=1777 -v /var -v "$2:/berth:ro" berth.test/root:1 /berth/bin/guest container
+tar -C "$2" -c . | docker run --rm -i -v work:/berth berth.test/root:1 tar -C /berth -x
+exec docker run --rm --privileged --cgroupns private --tmpfs /run --tmpfs /tmp:exec,mode=1777 -v /var -v work:/berth berth.test/root:1 /berth/bin/guest container
 `
 
 // runContainer runs the tests in a container of an engine of its own. The engine is a
@@ -45,7 +47,7 @@ func runContainer(ctx context.Context, s settings) error {
 		return err
 	}
 	defer console.Close()
-	cmd := s.berth(ctx, s.program(), "run", "--isolation", "rootful", "--net", "none", "--user", "0:0", "--share", tree+":ro", "--no-share-cwd",
+	cmd := s.berth(ctx, s.program(), "run", "--isolation", "rootful", "--net", "none", "--user", "0:0", "--no-share-cwd",
 		"--", "sh", "-ec", inContainer, "sh", root, tree)
 	cmd.Dir, cmd.Stderr = dir, console
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // berth takes the rest with it
