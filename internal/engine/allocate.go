@@ -137,15 +137,22 @@ func (m *Manager) release(ctx context.Context, info *Info) error {
 // removeGroups removes the control groups that engines have in common and that none is in any more.
 func (m *Manager) removeGroups(ctx context.Context, parent string) error {
 	left, err := os.ReadDir(m.paths.Engines())
-	if err != nil || len(left) > 0 && parent == "" {
+	if err != nil {
 		return err
 	}
-	if len(left) == 0 && parent != "" && m.nest == nil {
-		err = cgroup.RemoveEmpty(m.paths.Cgroup())
-	}
-	others, listErr := m.List(ctx)
-	if slices.ContainsFunc(others, func(o Info) bool { return o.CgroupParent == parent && o.Status != StatusStopped }) {
+	if len(left) == 0 {
+		err = cgroup.RemoveEmpty(parent + m.paths.Cgroup())
+		if parent != "" && m.nest == nil {
+			err = errors.Join(err, cgroup.RemoveEmpty(m.paths.Cgroup()))
+		}
 		return err
 	}
-	return errors.Join(err, listErr, cgroup.RemoveEmpty(parent+m.paths.Cgroup()))
+	if parent == "" {
+		return nil // whatever is left may be there
+	}
+	others, err := m.List(ctx)
+	if err != nil || slices.ContainsFunc(others, func(o Info) bool { return o.CgroupParent == parent && o.Status != StatusStopped }) {
+		return err
+	}
+	return cgroup.RemoveEmpty(parent + m.paths.Cgroup())
 }
