@@ -58,7 +58,8 @@ func needsSystemd(t *testing.T) {
 // setUp installs berth and its units as deploy/systemd/README.md says, and has it take its
 // payload.
 func setUp() error {
-	for _, dir := range []string{"/etc/default", "/etc/systemd/network", "/usr/local/bin"} {
+	const dropIns = "/etc/systemd/system/berth@.service.d"
+	for _, dir := range []string{"/etc/default", "/etc/systemd/network", "/usr/local/bin", dropIns} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -74,6 +75,10 @@ func setUp() error {
 		if err := os.WriteFile("/etc/systemd/system/"+name, text, 0o644); err != nil {
 			return err
 		}
+	}
+	slow := fmt.Sprintf("[Service]\nTimeoutStartSec=%.0f\n", deadline.Scaled(2*time.Minute).Seconds())
+	if err := os.WriteFile(dropIns+"/slow.conf", []byte(slow), 0o644); err != nil {
+		return err
 	}
 	img, err := image.Build(image.Options{})
 	if err != nil {
