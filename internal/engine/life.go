@@ -56,6 +56,7 @@ func (e *Engine) Close(ctx context.Context) error { return e.end(ctx, e.info.Spe
 // Shutdown has dockerd stop its containers and end, as SIGTERM does, and then is Close.
 // When ctx is cancelled first, the engine is ended at once.
 func (e *Engine) Shutdown(ctx context.Context) error {
+	e.m.warn("resume", &e.info, e.m.resumeLeft(e.info.ID)) // or dockerd could not hear of it
 	if err := e.monitor.send(pid1.Message{Stop: true}); err == nil {
 		select {
 		case <-e.monitor.done:

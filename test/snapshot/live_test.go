@@ -109,6 +109,7 @@ func TestPauseEnds(t *testing.T) {
 	leak.Guard(t, scope)
 	create(t, "tmpl")
 	docker := up(t, "live", "--from", "tmpl")
+	ok(t, "a container", docker("run", "-d", "--init", "-v", "told:/t", imageName, "sh", "-c", "trap 'echo to end >/t/told; exit' TERM; while :; do sleep 1; done"))
 	for _, step := range []string{"pause", "copy", "move", "resume", "seal", "sync"} {
 		for _, action := range []string{"kill", "fail"} {
 			r := berthWith(t, []string{"BERTH_FAULT=freeze-" + step + ":" + action}, "snapshot", "create", "taken", "--from", "live")
@@ -130,6 +131,11 @@ func TestPauseEnds(t *testing.T) {
 		if err := answers(t, "live", limit); err != nil {
 			t.Errorf("after gc: %v", err)
 		}
+		m = paused(t, "live")
+		m.kill(t)
+		must(t, "stop", "live")
+		must(t, "start", "live")
+		ok(t, "a container that was told to end", docker("run", "--rm", "-v", "told:/t", imageName, "cat", "/t/told"), "to end")
 	})
 	t.Run("nobody can stop the maker by ^Z", func(t *testing.T) {
 		m := paused(t, "live")
