@@ -125,7 +125,12 @@ func report(w *os.File, figures []figure, asJSON bool) {
 	}
 	fmt.Fprintf(w, "%-52s %9s %9s %9s %4s  %-5s %-10s %s\n", "figure", "min", "median", "max", "n", "unit", "target", "")
 	for _, f := range figures {
-		fmt.Fprintf(w, "%-52s %9.1f %9.1f %9.1f %4d  %-5s %-10s %s\n", f.Name, f.Min, f.Median, f.Max, f.N, f.Unit, f.target(), f.verdict())
+		digits := 1
+		if f.Unit == "x" { // a target may be closer to one than that
+			digits = 2
+		}
+		fmt.Fprintf(w, "%-52s %9.*f %9.*f %9.*f %4d  %-5s %-10s %s\n",
+			f.Name, digits, f.Min, digits, f.Median, digits, f.Max, f.N, f.Unit, f.target(), f.verdict())
 	}
 }
 
