@@ -97,6 +97,14 @@ func TestMirrorBesideACertsDir(t *testing.T) {
 			t.Errorf("%s: the mirror was asked against the user's hosts.toml", isolation)
 		}
 		e.remove()
+		// Nobody is at this mirror: the registry itself is asked, unless that is forbidden.
+		for _, only := range []string{"true", "false"} {
+			e = h.privileged(t, "beside", options, "--mirror=https://127.0.0.1:1", "--mirror-only="+only, "--isolation", isolation)
+			if r := e.try("docker", "pull", "-q", ref); (r.code == 0) != (only == "false") {
+				t.Errorf("%s, --mirror-only=%s: %s", isolation, only, r)
+			}
+			e.remove()
+		}
 	}
 }
 
