@@ -36,46 +36,46 @@ func (s *starter) hereFiles() ([]pid1.File, error) {
 	return files, nil
 }
 
-// lay puts files where they belong in the container. Where certs.d or the authorities cannot
-// be written to, because they are a read-only mount (a ConfigMap is), a file system with all
-// of them is mounted over that.
+// lay puts files where they belong in the container. Where certs.d or the authorities are
+// not as they should be, a file system with all of them is mounted over that: they may be a
+// read-only mount (a ConfigMap is), and a container that is started again is to find what
+// its user has there, not what was added the last time.
 func lay(files []pid1.File) error {
-	var covered []string
-	for _, f := range files {
-		err := put(f)
-		if errors.Is(err, unix.EROFS) {
-			for _, dir := range []string{certsd.Dir, systemCerts} {
-				if within(f.Path, dir) && !slices.Contains(covered, dir) {
-					covered = append(covered, dir)
-					err = cover(dir, files)
-				}
+	for _, dir := range []string{certsd.Dir, systemCerts} {
+		if slices.ContainsFunc(files, func(f pid1.File) bool { return within(f.Path, dir) && !there(f) }) {
+			if err := cover(dir); err != nil {
+				return err
 			}
 		}
-		if err != nil {
+	}
+	for _, f := range files {
+		if err := put(f); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// cover mounts a file system over dir that has the files below it.
-func cover(dir string, files []pid1.File) error {
-	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=755"); err != nil {
-		return fmt.Errorf("nothing can be written to %s, and nothing mounted over it: %w; mount it without `:ro`", dir, err)
+// cover mounts an empty file system over dir.
+func cover(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
 	}
-	for _, f := range files {
-		if within(f.Path, dir) {
-			if err := put(f); err != nil {
-				return err
-			}
-		}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=755"); err != nil {
+		return fmt.Errorf("mount a file system over %s, for what is to be added to it: %w; put it there yourself, and leave the flags out", dir, err)
 	}
 	return nil
 }
 
+// there tells whether a file is as it should be.
+func there(f pid1.File) bool {
+	old, err := os.ReadFile(f.Path)
+	return err == nil && string(old) == f.Data
+}
+
 // put writes a file where it is not as it should be.
 func put(f pid1.File) error {
-	if old, err := os.ReadFile(f.Path); err == nil && string(old) == f.Data {
+	if there(f) {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {

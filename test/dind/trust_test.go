@@ -43,6 +43,46 @@ func TestWaysToTrust(t *testing.T) {
 	}
 }
 
+// TestAuthoritiesOfTheLastStart: what was added for one start of a container is not there at
+// the next.
+func TestAuthoritiesOfTheLastStart(t *testing.T) {
+	h := current(t)
+	reg, ref, ca := privateRegistry(t)
+	dir := filepath.Dir(ca)
+	right, err := os.ReadFile(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	another, err := trust.NewAuthority("Another CA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, isolation := range []string{"userns", "none"} {
+		for _, flag := range []string{"--ca=/my/ca.crt", "--registry-ca=" + reg.Host + "=/my/ca.crt"} {
+			for _, start := range []struct {
+				pem     string
+				trusted bool
+			}{{string(right), true}, {another.PEM(), false}, {string(right), true}} {
+				if err := os.WriteFile(ca, []byte(start.pem), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				e := &engine{t: t, h: h, name: "again"}
+				if h.try(t, "inspect", e.name).code == 0 {
+					h.must(t, "restart", e.name)
+				} else {
+					e = h.container(t, e.name, []string{"--privileged", "-v", dir + ":/my:ro", "--add-host", reg.Host + ":" + sandbox.HostAddress}, flag, "--isolation", isolation)
+				}
+				e.wait()
+				if r := e.try("docker", "pull", "-q", ref); (r.code == 0) != start.trusted {
+					t.Errorf("%s, %s, want trusted %v: %s", isolation, flag, start.trusted, r)
+				}
+				e.try("docker", "rmi", ref)
+			}
+			(&engine{t: t, h: h, name: "again"}).remove()
+		}
+	}
+}
+
 // TestWrongAuthority: the container's log names the registry, who issued its certificate and
 // what would mend that.
 func TestWrongAuthority(t *testing.T) {
