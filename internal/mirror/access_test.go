@@ -160,10 +160,36 @@ func TestRedirects(t *testing.T) {
 
 func TestPolicy(t *testing.T) {
 	_, s := newMirror(t, nil, func(c *Config) { c.Allow, c.Deny = []string{"*.example"}, []string{"bad.example"} })
-	for name, denied := range map[string]bool{"docker.io": true, "bad.example": true, "other.test": true} {
+	for name, denied := range map[string]bool{
+		"docker.io": true, "bad.example": true, "other.test": true, "registry-1.docker.io:443": true,
+		"bad.example:443": true, "BAD.Example": true, "good.example": false, "good.example:443": false,
+	} {
 		if got := get(t, s, "/v2/a/b/manifests/1?ns="+name); (got.status == 403) != denied {
 			t.Errorf("%s: %d %s", name, got.status, got.body)
 		}
+	}
+}
+
+// TestOneNameOfARegistry: a registry that is denied, or configured, is so by every name.
+func TestOneNameOfARegistry(t *testing.T) {
+	f := newFake(t)
+	f.tag("a/b:1", f.push(random(10)))
+	_, s := newMirror(t, nil, func(c *Config) {
+		c.Upstreams["Corp.Test:443"] = Upstream{URL: f.URL}
+		c.Deny = []string{"registry-1.docker.io", "Bad.test:443", "[2606:4700::1111]", "*.Evil.test:443"}
+	})
+	for _, name := range []string{"corp.test", "corp.test:443", "CORP.test"} {
+		if got := get(t, s, "/v2/a/b/manifests/1?ns="+name); got.status != 200 {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
+	}
+	for _, name := range []string{"docker.io:443", "registry-1.docker.io:443", "index.docker.io:443", "bad.test:443", "Bad.Test", "a.evil.test", "[2606:4700:0::1111]", "[2606:4700::1111]:443"} {
+		if got := get(t, s, "/v2/a/b/manifests/1?ns="+name); got.status != 403 || !strings.Contains(string(got.body), "does not allow") {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
+	}
+	if _, err := New(Config{Dir: t.TempDir(), Upstreams: map[string]Upstream{"a.test": {}, "A.test:443": {}}}); err == nil {
+		t.Error("two names of one registry")
 	}
 }
 

@@ -124,20 +124,36 @@ func New(conf Config) (*Mirror, error) {
 		failures: newExpiring[error](), grants: newExpiring[struct{}](),
 	}
 	m.ctx, m.end = context.WithCancel(context.Background())
-	for name := range conf.Upstreams {
-		if _, err := parseRegistry(name); err != nil {
-			return nil, fmt.Errorf("upstream %q: %w", name, err)
-		}
+	var err error
+	if m.conf.Upstreams, err = byRegistry(conf.Upstreams); err != nil {
+		return nil, err
+	}
+	for name := range m.conf.Upstreams {
 		if _, err := m.upstream(name); err != nil {
 			return nil, err
 		}
 	}
-	var err error
 	if m.store, err = OpenStore(conf.Dir, conf.MaxSize, conf.Verify, conf.Log); err != nil {
 		return nil, err
 	}
 	m.stats.watch(m)
 	return m, nil
+}
+
+// byRegistry has what is configured under the canonical names, as requests ask for it.
+func byRegistry(given map[string]Upstream) (map[string]Upstream, error) {
+	out := map[string]Upstream{}
+	for name, u := range given {
+		registry, err := parseRegistry(name)
+		if err != nil {
+			return nil, fmt.Errorf("upstream %q: %w", name, err)
+		}
+		if _, twice := out[registry]; twice {
+			return nil, fmt.Errorf("upstream %q: %s is there twice, by several names", name, registry)
+		}
+		out[registry] = u
+	}
+	return out, nil
 }
 
 func setDefaults(c *Config) {

@@ -3,7 +3,7 @@ package mirror
 import (
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"path"
 	"regexp"
 	"strconv"
@@ -76,7 +76,8 @@ var (
 )
 
 // parseRegistry returns a registry's canonical name: HOST, HOST:PORT, with [ ] around an
-// IPv6 address, in small letters.
+// IPv6 address, in small letters, without the port that is meant anyway. What is allowed,
+// denied and configured is found by it, so a registry must have no other.
 func parseRegistry(s string) (string, error) {
 	if len(s) > maxRegistry {
 		return "", errors.New("the registry's name is too long")
@@ -88,12 +89,17 @@ func parseRegistry(s string) (string, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || port[0] == '0' || port[0] == '+' {
 			return "", fmt.Errorf("%q is no port", port)
 		}
+		if port == "443" {
+			s = host
+		}
 	}
 	if ip, ok := strings.CutPrefix(host, "["); ok {
 		ip, closed := strings.CutSuffix(ip, "]")
-		if parsed := net.ParseIP(ip); !closed || parsed == nil || !strings.Contains(ip, ":") || parsed.To4() != nil {
+		parsed, err := netip.ParseAddr(ip)
+		if !closed || err != nil || !parsed.Is6() || parsed.Is4In6() || parsed.Zone() != "" {
 			return "", fmt.Errorf("%q is no IPv6 address", host)
 		}
+		s = "[" + parsed.String() + "]" + strings.TrimPrefix(s, host)
 	} else if !hostPattern.MatchString(host) {
 		return "", fmt.Errorf("%q is no registry's host name", s)
 	}
@@ -194,7 +200,10 @@ func looksLikeHost(s string) bool {
 func (m *Mirror) permitted(registry string) bool {
 	match := func(patterns []string) bool {
 		for _, p := range patterns {
-			if ok, err := path.Match(p, registry); ok && err == nil {
+			if name, err := parseRegistry(p); err == nil && name == registry { // [::1] is a pattern of something else
+				return true
+			}
+			if ok, err := path.Match(strings.TrimSuffix(strings.ToLower(p), ":443"), registry); ok && err == nil {
 				return true
 			}
 		}
