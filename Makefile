@@ -64,13 +64,13 @@ test-deps:
 # One package after the other: they measure, fill file systems and count processes.
 test-integration: build test-deps ## tests with real engines (root)
 	BERTH_BINARY=$(BERTH) BERTH_TEST_REQUIRED=1 $(GO) test $(sudo) -count=1 . ./berthtest
-	cd test && $(GO) vet ./... && $(GO) test $(sudo) -count=1 -p 1 -timeout 40m -json $$($(GO) list ./... | grep -v -e /dind -e /kube) | $(GO) run ./vm record
+	cd test && $(GO) vet ./... && $(GO) test $(sudo) -count=1 -p 1 -timeout 40m -json $$($(GO) list ./... | grep -v /kube) | $(GO) run ./vm record
 
 test-sdk: build test-deps ## the Go SDK with real registries, and the examples (root); part of `make test`
 	cd test && $(GO) test $(sudo) -count=1 -timeout 20m ./sdk/...
 
-test-image: build test-deps ## the container image on real outer engines (root); not in `make test` yet: not steady enough
-	cd test && $(GO) test $(sudo) -count=1 -timeout 20m ./dind/...
+test-image: build test-deps ## the container image on real outer engines (root); part of `make test`
+	cd test && $(GO) test $(sudo) -count=1 -timeout 30m ./dind/...
 
 test-kube: build test-deps ## berth in a real Kubernetes cluster of one node (root); builds its programs the first time
 	@$(GO) run ./hack/kube
