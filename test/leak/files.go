@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -87,7 +88,8 @@ func describe(path string, d fs.DirEntry) (string, bool) {
 }
 
 // loops lists loop devices that have a file behind them. They belong to no namespace: those
-// of other tests, in sandboxes of their own, have files that are not to be seen here.
+// of other tests, in sandboxes of their own, have files that are not to be seen here, and
+// those of the machine's other users have files elsewhere.
 func loops(s Scope) ([]string, error) {
 	backing, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	if err != nil {
@@ -98,7 +100,8 @@ func loops(s Scope) ([]string, error) {
 		file := read(path)
 		_, err := os.Stat(file)
 		ours := err == nil || strings.HasSuffix(file, " (deleted)")
-		if file != "" && ours && s.marked(file) {
+		elsewhere := len(s.Files) > 0 && !slices.ContainsFunc(s.Files, func(dir string) bool { return strings.HasPrefix(file, dir+"/") })
+		if file != "" && ours && !elsewhere && s.marked(file) {
 			out = append(out, filepath.Base(filepath.Dir(filepath.Dir(path)))+" on "+file)
 		}
 	}
