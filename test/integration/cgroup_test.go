@@ -11,7 +11,9 @@ import (
 	"testing"
 )
 
-// groupsOf lists a process's cgroups as /proc/PID/cgroup has them: hierarchy to path.
+// groupsOf lists a process's cgroups as /proc/PID/cgroup has them: hierarchy to path. The
+// unified hierarchy, which every kernel has, is left out where it is not mounted: nobody
+// can make a group there.
 func groupsOf(pid int) map[string]string {
 	out := map[string]string{}
 	text, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
@@ -19,6 +21,9 @@ func groupsOf(pid int) map[string]string {
 		if f := strings.SplitN(strings.TrimSpace(line), ":", 3); len(f) == 3 {
 			out[f[1]] = f[2]
 		}
+	}
+	if !exists("/sys/fs/cgroup/cgroup.procs") && !exists("/sys/fs/cgroup/unified/cgroup.procs") {
+		delete(out, "")
 	}
 	return out
 }

@@ -110,13 +110,9 @@ func TestEverythingStaysInTheEnginesCgroup(t *testing.T) {
 	}
 	init := number(t, inspect(t, e.ID), "init", "pid")
 	for _, pid := range append([]int{init}, descendants(t, init)...) {
-		text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(text)) {
-			if path := strings.SplitN(strings.TrimSpace(line), ":", 3)[2]; !strings.Contains(path, e.ID) {
-				t.Errorf("process %d is in cgroup %s", pid, line)
+		for controllers, path := range groupsOf(pid) {
+			if !strings.Contains(path, e.ID) {
+				t.Errorf("process %d is in cgroup %s of hierarchy %q", pid, path, controllers)
 			}
 		}
 	}
