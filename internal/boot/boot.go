@@ -23,6 +23,7 @@ import (
 
 	"github.com/berth-dev/berth/internal/config"
 	"github.com/berth-dev/berth/internal/engine"
+	"github.com/berth-dev/berth/internal/linux"
 )
 
 // Config is what the entry point is given.
@@ -111,6 +112,9 @@ func serve(ctx context.Context, c Config, p *plan, env map[string]string) (int, 
 		say("%v", err)
 	}
 	health.ready(e.socket(), newRegistries(p.certs, p.spec.Trust.CAs, say))
+	if err := linux.Slim(); err != nil {
+		say("give memory back: %v", err)
+	}
 	if c.ready != nil {
 		c.ready()
 	}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-dev/berth/internal/linux"
 	"github.com/berth-dev/berth/internal/state"
 )
 
@@ -152,6 +153,7 @@ func RunMonitor(ctx context.Context, m *Manager, in io.Reader, out io.WriteClose
 	case <-ctx.Done():
 		return e.end(context.Background(), info.Revived, nil)
 	}
+	m.warn("give memory back", &info, linux.Slim())
 	return e.watch()
 }
 
