@@ -68,10 +68,11 @@ func Shorten(differences []string) []string {
 	return append(slices.Clone(differences[:enough]), fmt.Sprintf("… and %d more", len(differences)-enough))
 }
 
-// grace is longer when a trash directory is still being emptied.
+// grace is longer when a trash directory is still being emptied, of which the last may be a
+// file that has no name any more.
 func grace(differences []string) time.Duration {
 	for _, line := range differences {
-		if strings.Contains(line, "/trash/") {
+		if strings.Contains(line, "/trash/") || strings.HasSuffix(line, " _sweep") {
 			return trashGrace
 		}
 	}
