@@ -95,15 +95,12 @@ func mountAll(work string) error {
 // keepBelow remembers what the tests need of a directory that is about to be covered, for who
 // has cloned into /tmp or keeps the go command's caches there; restore puts it back in place.
 func keepBelow(dir string) (restore func() error, err error) {
-	repository, err := filepath.Abs("../..") // a test runs in its package's directory
+	paths, err := neededBelow(dir)
 	if err != nil {
 		return nil, err
 	}
 	kept := map[string]*os.File{}
-	for _, path := range []string{repository, os.Getenv("GOCACHE"), os.Getenv("GOMODCACHE"), os.Getenv("GOPATH")} {
-		if !strings.HasPrefix(path, dir+"/") {
-			continue
-		}
+	for _, path := range paths {
 		if f, err := os.Open(path); err == nil {
 			kept[path] = f
 		}
@@ -120,6 +117,20 @@ func keepBelow(dir string) (restore func() error, err error) {
 		}
 		return nil
 	}, nil
+}
+
+// neededBelow are the paths below dir that tests need.
+func neededBelow(dir string) (paths []string, err error) {
+	repository, err := filepath.Abs("../..") // a test runs in its package's directory
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range []string{repository, os.Getenv("GOCACHE"), os.Getenv("GOMODCACHE"), os.Getenv("GOPATH")} {
+		if strings.HasPrefix(path, dir+"/") {
+			paths = append(paths, path)
+		}
+	}
+	return paths, nil
 }
 
 func sticky(mode os.FileMode) os.FileMode {
