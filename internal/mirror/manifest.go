@@ -163,7 +163,7 @@ func (m *Mirror) byTag(ctx context.Context, u *upstream, t target, cred credenti
 		return last, "hit", nil
 	}
 	if !there {
-		return m.get(ctx, u, t, cred)
+		return m.first(ctx, u, t, cred)
 	}
 	got, result, err := m.news(ctx, u, t, cred, tag, last, open)
 	switch {
@@ -223,6 +223,25 @@ func (m *Mirror) revalidate(ctx context.Context, u *upstream, t target, cred cre
 // get asks the registry, once for all who ask with the same credential.
 func (m *Mirror) get(ctx context.Context, u *upstream, t target, cred credential) (manifest, string, error) {
 	got, shared, err := once(ctx, m, flightKey("get", t, cred), func(ctx context.Context) (manifest, error) {
+		return m.fetchManifest(ctx, u, t, cred)
+	})
+	if shared {
+		return got, "joined", err
+	}
+	return got, "miss", err
+}
+
+// first gets what a tag stands for that was not there a moment ago. Who has it by the same
+// credential since then has it for this client as well.
+func (m *Mirror) first(ctx context.Context, u *upstream, t target, cred credential) (manifest, string, error) {
+	got, shared, err := once(ctx, m, flightKey("get", t, cred), func(ctx context.Context) (manifest, error) {
+		if _, granted := m.grants.get(grantKey(t, cred)); granted {
+			if tag, there := m.store.tag(t); there && time.Since(tag.Checked) < m.conf.TagTTL {
+				if known, there := m.store.knownManifest(t, tag.Digest); there {
+					return known, nil
+				}
+			}
+		}
 		return m.fetchManifest(ctx, u, t, cred)
 	})
 	if shared {
