@@ -54,8 +54,7 @@ func (l *launch) runContainer(ctx context.Context) error {
 		control.Close()
 		return err
 	}
-	defer logWriter.Close()
-	if l.monitor, err = newMonitor(l.m, &l.info, control, logs); err != nil {
+	if l.monitor, err = newMonitor(l.m, &l.info, control, logs, logWriter); err != nil {
 		return err
 	}
 	pidFile := l.m.paths.PIDFile(l.info.ID)

@@ -185,7 +185,7 @@ func TestLogPump(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.start(r, func(s string) { notes = append(notes, s) })
+	p.start(r, w, func(s string) { notes = append(notes, s) })
 	text := `time="x" level=warning msg="harmless"
 time="x" level=error msg="Handler for POST /v1.56/containers/create returned error: error while creating mount source path '/srv/x': mkdir /srv/x: read-only file system"
 
@@ -203,6 +203,42 @@ time="x" level=error msg="Handler for POST /v1.56/containers/create returned err
 	}
 	if !strings.Contains(p.lastError(), "creating mount source path") {
 		t.Errorf("last error: %q", p.lastError())
+	}
+}
+
+// What was written is looked at before catchUp returns, with or without the end of a line; what
+// comes later is copied. The mark is not in the log.
+func TestLogPumpCatchesUp(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "log")
+	p, err := newLogPump(nil, path, Owner{os.Getuid(), os.Getgid()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []string
+	p.start(r, w, func(string) {}, func(line []byte) { seen = append(seen, string(line)) })
+	write := func(text string) {
+		t.Helper()
+		if _, err := w.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("first\n\nno end")
+	p.catchUp()
+	if want := []string{"first\n", "no end\n"}; !cmp.Equal(seen, want) {
+		t.Errorf("seen: %q, want %q", seen, want)
+	}
+	write("later\n" + mark)
+	p.wait()
+	p.catchUp() // there is nothing to catch up with
+	if got, _ := os.ReadFile(path); string(got) != "first\n\nno end\nlater\n"+mark {
+		t.Errorf("the log is %q", got)
+	}
+	if len(seen) != 2 {
+		t.Errorf("seen later: %q", seen[2:])
 	}
 }
 

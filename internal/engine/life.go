@@ -79,12 +79,12 @@ func (e *Engine) end(ctx context.Context, keep bool, reason error) error {
 			e.m.warn("record", &e.info, err)
 		}
 	}
-	// What dockerd has said is read to its end, for it may be worth a note.
-	if err := e.m.killContainer(ctx, &e.info); err == nil {
+	e.monitor.logs.catchUp() // what dockerd has said may be worth a note
+	e.monitor.unwatch()      // before what is looked at goes away with the engine
+	err := e.m.undo(ctx, &e.info, keep)
+	if err == nil {
 		e.monitor.logs.wait()
 	}
-	e.monitor.unwatch() // before what is looked at goes away with the engine
-	err := e.m.undo(ctx, &e.info, keep)
 	e.monitor.close()
 	e.lock.Close()
 	return err

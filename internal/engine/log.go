@@ -19,6 +19,8 @@ type logPump struct {
 	to       io.WriteCloser
 	own      bool           // the log is the engine's own, and no container's
 	lines    []func([]byte) // see each line
+	marks    *os.File       // writes to what is copied, for [logPump.catchUp]
+	caughtUp chan struct{}  // closed at the mark
 	finished chan struct{}
 
 	mu   sync.Mutex // guards what follows, and writing
@@ -27,7 +29,7 @@ type logPump struct {
 
 // newLogPump opens the log: the file at path, or a console that is somebody else's.
 func newLogPump(console *os.File, path string, owner Owner) (*logPump, error) {
-	p := &logPump{finished: make(chan struct{})}
+	p := &logPump{caughtUp: make(chan struct{}), finished: make(chan struct{})}
 	if console != nil {
 		p.to = unclosed{console}
 		return p, nil
@@ -45,9 +47,9 @@ type unclosed struct{ io.Writer }
 
 func (unclosed) Close() error { return nil }
 
-// start copies until the end of from, which it closes.
-func (p *logPump) start(from *os.File, note func(string), lines ...func([]byte)) {
-	p.lines = lines
+// start copies until the end of from. It closes from; to, its other end, is closed by wait.
+func (p *logPump) start(from, to *os.File, note func(string), lines ...func([]byte)) {
+	p.marks, p.lines = to, lines
 	go func() {
 		defer close(p.finished)
 		defer from.Close()
@@ -84,11 +86,41 @@ func openLog(path string, owner Owner) (*os.File, error) {
 	return f, nil
 }
 
+// mark is a line that says how far the log had been written. It begins with the end of a line
+// that may not have had one.
+const mark = "\x00\n"
+
+// catchUp returns when all has been looked at that was written before. What comes later is
+// copied, and no more.
+func (p *logPump) catchUp() {
+	if _, err := p.marks.WriteString("\n" + mark); err != nil {
+		return // nobody reads any more
+	}
+	select {
+	case <-p.caughtUp:
+	case <-p.finished:
+	}
+}
+
 // copy passes lines on. A log that cannot be written must not stop the engine.
 func (p *logPump) copy(from io.Reader, note func(string)) {
 	r := bufio.NewReaderSize(from, 16<<10)
+	var held []byte // an empty line, which may belong to a mark
 	for {
 		line, err := r.ReadSlice('\n')
+		if string(line) == mark && !p.marked() {
+			held, p.lines = nil, nil
+			close(p.caughtUp)
+			continue
+		}
+		if held != nil {
+			p.write(held)
+			held = nil
+		}
+		if string(line) == "\n" {
+			held = []byte("\n")
+			continue
+		}
 		p.write(line)
 		p.look(line, note)
 		for _, f := range p.lines {
@@ -97,6 +129,15 @@ func (p *logPump) copy(from io.Reader, note func(string)) {
 		if err != nil && err != bufio.ErrBufferFull {
 			return
 		}
+	}
+}
+
+func (p *logPump) marked() bool {
+	select {
+	case <-p.caughtUp:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -125,7 +166,11 @@ func (p *logPump) look(line []byte, note func(string)) {
 	}
 }
 
-func (p *logPump) wait() { <-p.finished }
+// wait returns when all is copied that will ever be written: the engine's processes have ended.
+func (p *logPump) wait() {
+	p.marks.Close()
+	<-p.finished
+}
 
 func (p *logPump) lastError() string {
 	p.mu.Lock()

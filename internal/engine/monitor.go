@@ -44,7 +44,7 @@ type monitor struct {
 	stopOOM  func()
 }
 
-func newMonitor(m *Manager, info *Info, control, logs *os.File) (*monitor, error) {
+func newMonitor(m *Manager, info *Info, control, logs, logWriter *os.File) (*monitor, error) {
 	mon := &monitor{
 		m: m, id: info.ID, log: m.log.With("engine", info.ID), control: control,
 		notes: make(chan string, 16), ready: make(chan struct{}), done: make(chan struct{}),
@@ -54,9 +54,10 @@ func newMonitor(m *Manager, info *Info, control, logs *os.File) (*monitor, error
 	if mon.logs, err = newLogPump(m.nest.console(), info.Log, info.Spec.Owner); err != nil {
 		control.Close()
 		logs.Close()
+		logWriter.Close()
 		return nil, err
 	}
-	mon.logs.start(logs, mon.note, mon.certs.Line)
+	mon.logs.start(logs, logWriter, mon.note, mon.certs.Line)
 	go mon.read()
 	return mon, nil
 }
@@ -189,6 +190,7 @@ func (mon *monitor) close() {
 	if mon.netns != nil {
 		mon.netns.Close()
 	}
+	mon.logs.marks.Close()
 	mon.control.Close()
 }
 
