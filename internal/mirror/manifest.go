@@ -137,7 +137,7 @@ func (m *Mirror) manifest(ctx context.Context, u *upstream, t target, client cre
 	if err != nil {
 		return got, "", err
 	}
-	if t.tag != "" || t.kind == kindReferrers {
+	if t.moves() {
 		return m.byTag(ctx, u, t, cred, open)
 	}
 	if known, ok := m.store.knownManifest(t, t.digest); ok {
@@ -148,11 +148,12 @@ func (m *Mirror) manifest(ctx context.Context, u *upstream, t target, client cre
 		}
 		return known, "hit", nil
 	}
-	return m.get(ctx, u, t, cred)
+	return m.get(ctx, u, t, cred, time.Now())
 }
 
 // byTag serves what is known of a tag while that is fresh, and when its registry fails.
 func (m *Mirror) byTag(ctx context.Context, u *upstream, t target, cred credential, open bool) (manifest, string, error) {
+	asked := time.Now()
 	tag, there := m.store.tag(t)
 	var last manifest
 	if there {
@@ -163,7 +164,7 @@ func (m *Mirror) byTag(ctx context.Context, u *upstream, t target, cred credenti
 		return last, "hit", nil
 	}
 	if !there {
-		return m.first(ctx, u, t, cred)
+		return m.get(ctx, u, t, cred, asked)
 	}
 	got, result, err := m.news(ctx, u, t, cred, tag, last, open)
 	switch {
@@ -197,7 +198,7 @@ func (m *Mirror) news(ctx context.Context, u *upstream, t target, cred credentia
 	if unchanged {
 		return last, "hit", nil
 	}
-	return m.get(ctx, u, t, cred)
+	return m.get(ctx, u, t, cred, time.Now())
 }
 
 // revalidate asks whether a tag still is what it was.
@@ -220,9 +221,13 @@ func (m *Mirror) revalidate(ctx context.Context, u *upstream, t target, cred cre
 	return true, m.store.setTag(t, tag)
 }
 
-// get asks the registry, once for all who ask with the same credential.
-func (m *Mirror) get(ctx context.Context, u *upstream, t target, cred credential) (manifest, string, error) {
+// get asks the registry, once for all who ask with the same credential. A client that looked
+// in vain, at the moment since, just before another's answer came has that answer.
+func (m *Mirror) get(ctx context.Context, u *upstream, t target, cred credential, since time.Time) (manifest, string, error) {
 	got, shared, err := once(ctx, m, flightKey("get", t, cred), func(ctx context.Context) (manifest, error) {
+		if got, ok := m.gotten(t, cred, since); ok {
+			return got, nil
+		}
 		return m.fetchManifest(ctx, u, t, cred)
 	})
 	if shared {
@@ -231,23 +236,18 @@ func (m *Mirror) get(ctx context.Context, u *upstream, t target, cred credential
 	return got, "miss", err
 }
 
-// first gets what a tag stands for that was not there a moment ago. Who has it by the same
-// credential since then has it for this client as well.
-func (m *Mirror) first(ctx context.Context, u *upstream, t target, cred credential) (manifest, string, error) {
-	got, shared, err := once(ctx, m, flightKey("get", t, cred), func(ctx context.Context) (manifest, error) {
-		if _, granted := m.grants.get(grantKey(t, cred)); granted {
-			if tag, there := m.store.tag(t); there && time.Since(tag.Checked) < m.conf.TagTTL {
-				if known, there := m.store.knownManifest(t, tag.Digest); there {
-					return known, nil
-				}
-			}
-		}
-		return m.fetchManifest(ctx, u, t, cred)
-	})
-	if shared {
-		return got, "joined", err
+// gotten is what has come since, if the registry has said yes to the credential.
+func (m *Mirror) gotten(t target, cred credential, since time.Time) (got manifest, ok bool) {
+	if _, granted := m.grants.get(grantKey(t, cred)); !granted {
+		return got, false
 	}
-	return got, "miss", err
+	if !t.moves() {
+		return m.store.knownManifest(t, t.digest)
+	}
+	if tag, there := m.store.tag(t); there && tag.Checked.After(since) {
+		return m.store.knownManifest(t, tag.Digest)
+	}
+	return got, false
 }
 
 func (m *Mirror) fetchManifest(ctx context.Context, u *upstream, t target, cred credential) (manifest, error) {
@@ -313,7 +313,7 @@ func (m *Mirror) remember(t target, got manifest, etag string) {
 	if err == nil {
 		err = m.store.setLink(t, got.digest, Link{MediaType: got.mediaType, Size: int64(len(got.content))})
 	}
-	if err == nil && (t.tag != "" || t.kind == kindReferrers) {
+	if err == nil && t.moves() {
 		err = m.store.setTag(t, Tag{Digest: got.digest, ETag: etag, Checked: time.Now()})
 	}
 	if err != nil {

@@ -32,6 +32,9 @@ type target struct {
 	digest   digest.Digest // of anything else
 }
 
+// moves reports whether what the target stands for may change: that of a digest does not.
+func (t target) moves() bool { return t.tag != "" || t.kind == kindReferrers }
+
 func (t target) ref() string {
 	if t.tag != "" {
 		return t.tag
