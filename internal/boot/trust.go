@@ -66,15 +66,11 @@ func (p *plan) trust(spec *engine.Spec) error {
 		spec.Trust.CAs += text
 	}
 	for _, s := range p.registryCAs {
-		host, path, _ := strings.Cut(s, "=")
-		if path == "" {
-			return fmt.Errorf("--registry-ca %s: give HOST[:PORT]=FILE", s)
-		}
-		text, err := trust.Read(path)
+		host, pem, err := trust.ReadFor(s)
 		if err != nil {
 			return fmt.Errorf("--registry-ca %s: %w", s, err)
 		}
-		spec.RegistryCAs = append(spec.RegistryCAs, engine.RegistryCA{Host: host, PEM: text})
+		spec.RegistryCAs = append(spec.RegistryCAs, engine.RegistryCA{Host: host, PEM: pem})
 	}
 	return spec.CheckTrust()
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/berth-dev/berth/internal/engine"
 	"github.com/berth-dev/berth/internal/trust"
@@ -36,15 +35,8 @@ func (f *engineFlags) parseTrust(spec *engine.Spec) error {
 }
 
 func parseRegistryCA(s string) (engine.RegistryCA, error) {
-	host, file, ok := strings.Cut(s, "=")
-	if !ok || file == "" {
-		return engine.RegistryCA{}, errors.New("give HOST[:PORT]=FILE")
-	}
-	pem, err := trust.Read(file)
-	if err != nil {
-		return engine.RegistryCA{}, err
-	}
-	return engine.RegistryCA{Host: host, PEM: pem}, nil
+	host, pem, err := trust.ReadFor(s)
+	return engine.RegistryCA{Host: host, PEM: pem}, err
 }
 
 func readDaemonConfig(file string) (json.RawMessage, error) {

@@ -51,6 +51,17 @@ func Certificates(data []byte) (string, error) {
 	return out.String(), nil
 }
 
+// ReadFor is [Read] of HOST[:PORT]=FILE, which says for which registry the certificates are. The
+// registry's name is not checked.
+func ReadFor(s string) (host, text string, err error) {
+	host, path, _ := strings.Cut(s, "=")
+	if path == "" {
+		return "", "", errors.New("give HOST[:PORT]=FILE")
+	}
+	text, err = Read(path)
+	return host, text, err
+}
+
 // Read returns the certificates of a file, or of the files in a directory whose names end
 // in .crt, .pem or .cer. Errors name the file.
 func Read(path string) (string, error) {
