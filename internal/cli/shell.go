@@ -1,9 +1,14 @@
 package cli
 
 import (
+	"errors"
+	"slices"
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/berth-dev/berth/internal/command"
+	"github.com/berth-dev/berth/internal/engine"
 )
 
 func (a *app) shellVerb() *cobra.Command {
@@ -33,6 +38,10 @@ It sees what containers see of the host: nothing but what is shared.`,
 				return err
 			}
 			status, err := es.Shell(cmd.Context(), info.ID, argv, command.IsTerminal(a.In))
+			var notRun *engine.NotRunError
+			if errors.As(err, &notRun) {
+				return notRunStatus(notRun.Reason)
+			}
 			if err != nil {
 				return err
 			}
@@ -41,4 +50,18 @@ It sees what containers see of the host: nothing but what is shared.`,
 	}
 	cmd.Flags().SetInterspersed(false)
 	return cmd
+}
+
+// notRunStatus is the status for what a runtime says of a command that it could not run.
+func notRunStatus(reason string) error {
+	says := func(texts ...string) bool {
+		return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(reason, text) })
+	}
+	switch {
+	case says("executable file not found", "no such file or directory"):
+		return statusError(command.StatusNotFound)
+	case says("permission denied", "exec format error", "is a directory"):
+		return statusError(command.StatusNotRunnable)
+	}
+	return statusError(statusFailure)
 }

@@ -24,3 +24,11 @@ type SpecError struct {
 }
 
 func (e *SpecError) Error() string { return fmt.Sprintf("%s: %s", e.Field, e.Problem) }
+
+// NotRunError says that a command could not be run inside an engine. The OCI runtime has said
+// so on standard error.
+type NotRunError struct {
+	Reason string // what the runtime logged of it
+}
+
+func (e *NotRunError) Error() string { return e.Reason }
