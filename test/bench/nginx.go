@@ -114,41 +114,38 @@ func nginx() (string, error) {
 	return path, nil
 }
 
-// serveNginx serves a directory as Debian's nginx does, with sendfile, on a loopback port.
+// serveNginx serves a directory as Debian's nginx does, with sendfile, on a loopback port. The
+// socket is made here and inherited, as from the nginx that is being upgraded: a client that is
+// early waits in its backlog.
 func serveNginx(ctx context.Context, program, root, dir string) (url string, end func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", nil, err
 	}
-	l, err := net.Listen("tcp4", "127.0.0.1:0") // a port that is free
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return "", nil, err
 	}
+	defer l.Close()
+	socket, err := l.File()
+	if err != nil {
+		return "", nil, err
+	}
+	defer socket.Close()
 	host := l.Addr().String()
-	l.Close()
 	conf := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(conf, []byte(nginxConf(host, root, dir)), 0o600); err != nil {
 		return "", nil, err
 	}
 	cmd := exec.CommandContext(ctx, program, "-e", "stderr", "-c", conf, "-p", dir)
+	cmd.Env = append(os.Environ(), "NGINX=3;")
+	cmd.ExtraFiles = []*os.File{socket}
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
 		return "", nil, err
 	}
-	end = func() { _ = cmd.Process.Signal(syscall.SIGTERM); _ = cmd.Wait() }
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		conn, err := net.Dial("tcp4", host)
-		if err == nil {
-			conn.Close()
-			return "http://" + host, end, nil
-		}
-		if time.Now().After(deadline) {
-			end()
-			return "", nil, fmt.Errorf("nginx does not listen: %w", err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	return "http://" + host, func() { _ = cmd.Process.Signal(syscall.SIGTERM); _ = cmd.Wait() }, nil
 }
 
 func nginxConf(host, root, dir string) string {
