@@ -37,7 +37,7 @@ To run something inside the engine itself, see ` + "`berth shell`" + `.`,
 	}
 	cmd.Flags().SetInterspersed(false)
 	cmd.Flags().StringVar(&net, "net", "veth", "network that CMD runs in: veth is the engine's, host is this machine's")
-	cmd.Flags().StringVar(&user, "user", "", "user to run CMD as: USER, UID, USER:GROUP or UID:GID (default: who called berth or sudo)")
+	cmd.Flags().StringVar(&user, "user", "", "user to run CMD as: `USER`, UID, USER:GROUP or UID:GID (default: who called berth or sudo)")
 	cmd.Flags().BoolVar(&noCLI, "no-docker-cli", false, "do not put the bundled docker first on PATH")
 	return cmd
 }

@@ -32,7 +32,7 @@ func (f *kubeFlags) register(cmd *cobra.Command) {
 	fs.StringVar(&f.ServiceAccount, "service-account", "", "the pod's ServiceAccount, with its token (default: no token)")
 	fs.StringVar((*string)(&f.Level), "level", string(f.Level), "privileges: unprivileged (see node-setup), userns or rootful")
 	fs.StringVar(&f.Endpoint, "endpoint", f.Endpoint, "where the client finds the engine: unix (a socket) or tcp (127.0.0.1:2375)")
-	fs.StringArrayVar(&f.EngineArgs, "engine-arg", nil, "a flag for dockerd, such as --engine-arg=--debug")
+	fs.StringArrayVar(&f.EngineArgs, "engine-arg", nil, "a `FLAG` for dockerd, such as --engine-arg=--debug")
 
 	fs.StringVar(&f.Memory, "memory", "", "most memory of everything in the engine, such as 4Gi")
 	fs.StringVar(&f.CPUs, "cpus", "", "most processors, such as 2 or 500m")
@@ -50,7 +50,7 @@ func (f *kubeFlags) register(cmd *cobra.Command) {
 	fs.StringVar(&f.DataClaim, "data-claim", "", "with --data pvc: the PersistentVolumeClaim's name")
 
 	fs.StringArrayVar(&f.registryCAs, "registry-ca", nil, "trust the certificates in FILE for a registry: `HOST[:PORT]=FILE`")
-	fs.StringArrayVar(&f.cas, "ca", nil, "trust the certificates in a FILE or DIR for everything in the engine")
+	fs.StringArrayVar(&f.cas, "ca", nil, "trust the certificates in a `FILE` or DIR for everything in the engine")
 	fs.StringVar(&f.Mirror, "mirror", "", "`URL` of a mirror of all registries, such as `berth kube mirror` makes")
 	fs.StringVar(&f.mirrorCA, "mirror-ca", "", "`FILE` with the certificates to trust for the mirror")
 	fs.StringVar(&f.DockerHub, "registry-mirror", "", "`URL` of a mirror of Docker Hub alone")

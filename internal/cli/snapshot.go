@@ -35,7 +35,7 @@ costs next to nothing.`,
 
 // forkFlags are the flags of verbs that start engines.
 func (f *engineFlags) registerFork(a *app, cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.from, "from", "", "snapshot that the engine starts as a copy of: NAME or NAME@VERSION")
+	cmd.Flags().StringVar(&f.from, "from", "", "snapshot that the engine starts as a copy of: `NAME` or NAME@VERSION")
 	cmd.Flags().BoolVar(&f.noVolumes, "no-volumes", false, "leave the snapshot's volumes out")
 	_ = cmd.RegisterFlagCompletionFunc("from", a.completeSnapshots)
 }

@@ -22,9 +22,9 @@ type trustFlags struct {
 
 func (f *trustFlags) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringArrayVar(&f.cas, "ca", nil, "trust the certificates in a FILE or DIR for everything in the engine")
+	fs.StringArrayVar(&f.cas, "ca", nil, "trust the certificates in a `FILE` or DIR for everything in the engine")
 	fs.BoolVar(&f.shareCA, "share-ca", false, "offer them to containers that ask with --device "+engine.CADevice)
-	fs.StringArrayVar(&f.insecure, "insecure-registry", nil, "a registry whose certificate is not judged, or that has none")
+	fs.StringArrayVar(&f.insecure, "insecure-registry", nil, "a `REGISTRY` whose certificate is not judged, or that has none")
 	fs.StringVar(&f.certsDir, "certs-dir", "", "a `DIR` with the form of /etc/docker/certs.d")
 	fs.BoolVar(&f.mirrorOnly, "mirror-only", false, "do not go to a registry itself when the mirror fails")
 	fs.StringVar(&f.mirror, "mirror", "", "`URL` of a mirror of all registries, local for this machine's, or off (default: local, if it runs)")
