@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
 )
 
 // BuildOption changes how [Engine.Build] builds.
@@ -88,7 +90,8 @@ func (e *BuildError) Error() string {
 // of the Docker configuration. Cancelling ctx ends the build.
 //
 // Errors: [*BuildError] when a step fails; those of [Engine.Pull] for base images;
-// [ErrNotFound] for a context or Dockerfile that does not exist.
+// [ErrNotFound] for a context or Dockerfile that does not exist; [ErrInvalid] for options
+// that do not go together, or with a build.
 func (e *Engine) Build(ctx context.Context, source string, opts ...BuildOption) (Image, error) {
 	var b build
 	for _, opt := range opts {
@@ -97,6 +100,9 @@ func (e *Engine) Build(ctx context.Context, source string, opts ...BuildOption) 
 	t := newTransfer(b.transfer)
 	if (source == "-") != (b.context != nil) {
 		return Image{}, &Error{Op: "build", Subject: source, Kind: ErrInvalid, Reason: "invalid argument: the context - goes with berth.WithContextTar, and nothing else does"}
+	}
+	if t.keychain != authn.DefaultKeychain {
+		return Image{}, &Error{Op: "build", Subject: source, Kind: ErrInvalid, Reason: "invalid argument: a build logs in with the Docker configuration alone (docker login), not with berth.WithCredentials or WithKeychain"}
 	}
 	docker, err := e.dockerCLI()
 	if err != nil {

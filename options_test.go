@@ -1,8 +1,10 @@
 package berth
 
 import (
+	"errors"
 	"log/slog"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -23,5 +25,19 @@ func TestOptions(t *testing.T) {
 	o = newOptions([]Option{WithBinary("b"), WithLog(slog.Default()), WithUnpackProgress(func(int64, int64) {})})
 	if o.binary != "b" || o.log != slog.Default() || o.progress == nil {
 		t.Errorf("%+v", o)
+	}
+}
+
+// What a build cannot heed is refused before anything is begun, with what to do.
+func TestBuildRefusesWhatItWouldIgnore(t *testing.T) {
+	for _, opt := range []BuildOption{
+		WithTransfer(WithCredentials("me", "secret")),
+		WithTransfer(WithKeychain(oneKey{})),
+		WithContextTar(strings.NewReader("")),
+	} {
+		_, err := new(Engine).Build(t.Context(), ".", opt)
+		if !errors.Is(err, ErrInvalid) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("got %v, want %v", err, ErrInvalid)
+		}
 	}
 }
