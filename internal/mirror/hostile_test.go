@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -197,4 +198,45 @@ func TestSocketIsClosedToOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.Close()
+}
+
+// TestLargeManifests: a registry whose manifests are all as large as they may be does not have
+// the mirror hold more than a few of them.
+func TestLargeManifests(t *testing.T) {
+	f := newFake(t)
+	large := []byte(`{"schemaVersion":2,"pad":"` + strings.Repeat("x", maxManifest-28) + `"}`)
+	release := make(chan struct{})
+	f.setFault(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/manifests/") {
+			return false
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(large)))
+		_, _ = w.Write(large[:1])
+		w.(http.Flusher).Flush()
+		<-release
+		_, _ = w.Write(large[1:])
+		return true
+	})
+	m, s := newMirror(t, f, nil)
+	var wg sync.WaitGroup
+	for i := range manifestMemory/maxManifest + 2 {
+		wg.Go(func() {
+			if got := get(t, s, fmt.Sprintf("/v2/a/b/manifests/%d", i)+ns); got.status != 200 || len(got.body) != len(large) {
+				t.Errorf("tag %d: %d, %d bytes, %v", i, got.status, len(got.body), got.err)
+			}
+		})
+	}
+	u, err := m.upstream(fakeName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "no more than that is read", func() bool {
+		free := u.manifests.TryAcquire(maxManifest)
+		if free {
+			u.manifests.Release(maxManifest)
+		}
+		return !free
+	})
+	close(release)
+	wg.Wait()
 }

@@ -18,6 +18,10 @@ import (
 // distribution specification, "Pushing manifests").
 const maxManifest = 8 << 20
 
+// manifestMemory bounds what the manifests that come from one registry at a time may be
+// together, in bytes, so that one that sends only large ones does not exhaust the memory.
+const manifestMemory = 4 * maxManifest
+
 // flightTime bounds what the mirror asks a registry on behalf of several clients.
 const flightTime = time.Minute
 
@@ -256,6 +260,14 @@ func (m *Mirror) fetchManifest(ctx context.Context, u *upstream, t target, cred 
 		return manifest{}, err
 	}
 	defer resp.Body.Close()
+	weight := int64(maxManifest)
+	if n := resp.ContentLength; n >= 0 {
+		weight = min(n, weight)
+	}
+	if err := u.manifests.Acquire(ctx, weight); err != nil {
+		return manifest{}, errUpstream(t.registry, err)
+	}
+	defer u.manifests.Release(weight)
 	content, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
 	if err != nil {
 		return manifest{}, errUpstream(t.registry, err)

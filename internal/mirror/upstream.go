@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/berth-dev/berth/internal/trust"
 )
 
@@ -35,6 +37,7 @@ type upstream struct {
 	own        *http.Transport // for the registry and what its configuration names
 	foreign    *http.Transport // for wherever it sends us
 	tokens     *expiring[string]
+	manifests  *semaphore.Weighted // what those that are being read may take, in bytes
 
 	mu        sync.Mutex
 	challenge challenge            // the last one; the next request is made in its light
@@ -42,7 +45,7 @@ type upstream struct {
 }
 
 func newUpstream(m *Mirror, registry string, conf Upstream, configured bool) (*upstream, error) {
-	u := &upstream{registry: registry, conf: conf, configured: configured, m: m, tokens: newExpiring[string](), blocked: map[string]time.Time{}}
+	u := &upstream{registry: registry, conf: conf, configured: configured, m: m, tokens: newExpiring[string](), manifests: semaphore.NewWeighted(manifestMemory), blocked: map[string]time.Time{}}
 	raw := conf.URL
 	if raw == "" {
 		raw = "https://" + registry
