@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,15 +42,18 @@ type results struct {
 	guest []string // the guest's own errors
 }
 
+// partial is added to the name of a file that is being written.
+const partial = ".partial"
+
 func newResults(ctx context.Context, s settings) (*results, error) {
 	path := s.resultsFile(s.name())
 	if s.Shell != "" {
-		path = os.DevNull // no tests, no place in the table
+		path = filepath.Join(s.logs(), "events.json") // no tests, no place in the table
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	all, err := os.Create(path)
+	all, err := os.Create(path + partial)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +109,7 @@ func (r *results) handle(line string) error {
 			r.s.name(), time.Since(r.begin).Seconds(), e.Boot.Uptime, e.Boot.Kernel, e.Boot.Cgroup, e.Boot.Data)
 	case e.Package != "":
 		var err error
-		r.conv, err = newConverter(r.ctx, e.Package, r.take)
+		r.conv, err = newConverter(context.WithoutCancel(r.ctx), e.Package, r.take) // ends with its input
 		return err
 	case e.Ended != nil:
 		err := r.conv.close()
@@ -145,7 +150,7 @@ func (r *results) close() error {
 		err = r.conv.close()
 		r.conv = nil
 	}
-	return errors.Join(err, r.all.Close(), r.raw.Close())
+	return errors.Join(err, r.all.Close(), r.raw.Close(), os.Rename(r.all.Name(), strings.TrimSuffix(r.all.Name(), partial)))
 }
 
 func (r *results) failed() bool { return len(r.tally.failures()) > 0 || len(r.guest) > 0 }
@@ -156,6 +161,9 @@ func (r *results) summary(w io.Writer) {
 	var log strings.Builder
 	for _, name := range failures {
 		fmt.Fprintf(&log, "\n--- %s\n%s", name, r.output[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.running)) {
+		fmt.Fprintf(&log, "\n--- %s: was running at the end\n%s", name, r.output[name])
 	}
 	for _, problem := range r.guest {
 		fmt.Fprintf(&log, "\nguest: %s\n", problem)

@@ -19,6 +19,9 @@ var errTests = errors.New("tests failed")
 // runOne runs the tests in one machine.
 func runOne(ctx context.Context, s settings) error {
 	begin := time.Now()
+	if _, err := s.selected(); err != nil {
+		return err
+	}
 	store := s.store()
 	if err := store.InstallMissing(ctx); err != nil {
 		return err
@@ -31,7 +34,10 @@ func runOne(ctx context.Context, s settings) error {
 	if err != nil {
 		return fmt.Errorf("root file system: %w", err)
 	}
-	a := store.Accelerator(ctx, s.Accel, k)
+	a, err := store.Accelerator(ctx, s.Accel, k)
+	if err != nil {
+		return fmt.Errorf("ACCEL=%s: %w", s.Accel, err)
+	}
 	dir, err := os.MkdirTemp(s.Cache, "run-")
 	if err != nil {
 		return err
@@ -73,18 +79,16 @@ func judge(ctx context.Context, s settings, cmd *exec.Cmd, out io.Reader, consol
 	}
 	readErr := results.read(out)
 	waitErr := cmd.Wait()
-	if err := results.close(); err != nil {
-		return err
-	}
+	closeErr := results.close()
 	results.summary(os.Stdout)
 	if state := cmd.ProcessState; state != nil {
 		say("%s: it took %.0f s of processor time", s.name(), (state.UserTime() + state.SystemTime()).Seconds())
 	}
 	switch {
-	case readErr != nil:
-		return readErr
 	case !results.done:
-		return ended(ctx, s, waitErr, console)
+		return errors.Join(ended(ctx, s, waitErr, console), readErr, closeErr)
+	case readErr != nil || closeErr != nil:
+		return errors.Join(readErr, closeErr)
 	case results.failed():
 		return fmt.Errorf("%w in %s; logs: %s", errTests, s.name(), s.logs())
 	}

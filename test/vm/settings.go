@@ -2,11 +2,15 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // settings are what the environment says; the zero value of a field is its default.
@@ -50,12 +54,24 @@ func settingsFrom(env func(string) string) (settings, error) {
 		Accel: choice("ACCEL", "", "kvm", "tcg"),
 		Name:  env("ENVIRONMENT"),
 	}
-	var err error
-	if s.MiB, err = strconv.Atoi(choice("MEM", "4096")); err != nil || s.MiB < 512 {
-		problems = append(problems, "MEM: want MiB, 512 or more")
+	refuse := func(name, value, want string) {
+		problems = append(problems, fmt.Sprintf("%s=%s: want %s", name, value, want))
 	}
-	if s.Limit, err = time.ParseDuration(choice("LIMIT", "25m")); err != nil {
-		problems = append(problems, "LIMIT: want a duration such as 25m")
+	var err error
+	mem, limit, most := choice("MEM", "4096"), choice("LIMIT", "25m"), memory()
+	if s.MiB, err = strconv.Atoi(mem); err != nil || s.MiB < 512 || s.MiB > most {
+		refuse("MEM", mem, fmt.Sprintf("MiB, 512 or more, and no more than the %d that this machine has", most))
+	}
+	if s.Limit, err = time.ParseDuration(limit); err != nil || s.Limit <= 0 {
+		refuse("LIMIT", limit, "a duration such as 25m")
+	}
+	if name, _, _ := strings.Cut(s.Kernel, "/"); !packageName.MatchString(name) {
+		refuse("KERNEL", s.Kernel, "a Debian package, with /RELEASE if it is another release's")
+	}
+	for name, pattern := range map[string]string{"RUN": s.Run, "SKIP": s.Skip} {
+		if _, err := regexp.Compile(pattern); err != nil {
+			problems = append(problems, fmt.Sprintf("%s: %v", name, err))
+		}
 	}
 	if len(problems) > 0 {
 		return s, fmt.Errorf("%s", strings.Join(problems, "; "))
@@ -65,6 +81,18 @@ func settingsFrom(env func(string) string) (settings, error) {
 	}
 	s.Cache = filepath.Join(s.Repo, ".cache/vm")
 	return s, nil
+}
+
+// packageName is what Debian Policy 5.6.1 has names made of.
+var packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
+
+// memory is this machine's, in MiB.
+func memory() int {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return math.MaxInt
+	}
+	return int(info.Totalram * uint64(info.Unit) >> 20)
 }
 
 // name is what the table calls the environment.

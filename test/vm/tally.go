@@ -12,10 +12,12 @@ type tally struct {
 	output map[string]string
 	order  []string
 	count  map[string]int // of tests without subtests
+
+	running map[string]bool // tests that have begun and not ended
 }
 
 func newTally() tally {
-	return tally{result: map[string]string{}, output: map[string]string{}, count: map[string]int{}}
+	return tally{result: map[string]string{}, output: map[string]string{}, count: map[string]int{}, running: map[string]bool{}}
 }
 
 func (e event) name() string {
@@ -26,15 +28,16 @@ func (e event) name() string {
 func (t *tally) add(e event) (ended bool) {
 	name := e.name()
 	switch e.Action {
+	case "run":
+		t.running[name] = true
 	case "output":
 		t.output[name] += e.Output
 	case "pass", "fail", "skip":
+		delete(t.running, name)
 		t.result[name] = e.Action
 		t.order = append(t.order, name)
-		if e.Action != "fail" {
-			if e.Action == "pass" {
-				delete(t.output, name)
-			}
+		if e.Action == "pass" {
+			delete(t.output, name)
 		}
 		if e.Test != "" && !strings.Contains(e.Test, "/") {
 			t.count[e.Action]++

@@ -31,10 +31,25 @@ func TestSettings(t *testing.T) {
 	if err != nil || s.name() != "vm-hybrid-systemd-xfs-ipv4-amd64" {
 		t.Errorf("%s %v", s.name(), err)
 	}
-	for _, bad := range []string{"CGROUP=v3", "INIT=upstart", "FS=ntfs", "MEM=lots", "MEM=12", "IPV6=yes", "LIMIT=soon"} {
+	for _, bad := range []string{"CGROUP=v3", "INIT=upstart", "FS=ntfs", "MEM=lots", "MEM=12", "MEM=99999999", "IPV6=yes", "LIMIT=soon", "LIMIT=-1m", "KERNEL=/", "KERNEL=-o x", "RUN=(", "SKIP=["} {
 		name, _, _ := strings.Cut(bad, "=")
 		if _, err := settingsFrom(env(bad)); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+// A run of nothing would pass.
+func TestSelection(t *testing.T) {
+	for run, want := range map[string]int{"TestNoSuchThing": 0, "TestPrepare": 1, "TestFileSystems/xfs": 2, "": 4} {
+		s, err := settingsFrom(env("RUN=" + run))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Repo = "../.."
+		found, err := s.selected()
+		if len(found) < want || (err == nil) == (want == 0) {
+			t.Errorf("RUN=%s: %d packages, %v", run, len(found), err)
 		}
 	}
 }
@@ -91,6 +106,9 @@ FAIL
 ` + job.Mark + `{"ended":{"package":"` + module + `/test/one","status":1}}
 ` + job.Mark + `{"package":"` + module + `/test/crashed"}
 ` + job.Mark + `{"ended":{"package":"` + module + `/test/crashed","status":137}}
+` + job.Mark + `{"package":"` + module + `/test/hung"}
+=== RUN   TestHangs
+    hung_test.go:4: before it hung
 `
 
 // A report is taken apart; one that breaks off is not taken for a good one.
@@ -115,7 +133,7 @@ func TestResultsAndTable(t *testing.T) {
 	}
 	var out strings.Builder
 	r.summary(&out)
-	for _, want := range []string{"--- test/one TestBad", "one_test.go:3: wrong", "crashed", "1 passed", "1 skipped"} {
+	for _, want := range []string{"--- test/one TestBad", "one_test.go:3: wrong", "crashed", "test/hung TestHangs: was running at the end", "before it hung", "1 passed", "1 skipped"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the summary lacks %q:\n%s", want, out.String())
 		}

@@ -76,6 +76,23 @@ func (u suite) has(s settings) (bool, error) {
 	return false, nil
 }
 
+// selected are the suites that have a test for the settings to run.
+func (s settings) selected() (found []suite, err error) {
+	for _, u := range suites {
+		wanted, err := u.has(s)
+		if err != nil {
+			return nil, err
+		}
+		if wanted {
+			found = append(found, u)
+		}
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("RUN=%s: no test has such a name", s.Run)
+	}
+	return found, nil
+}
+
 // makeWork makes the work disk.
 func makeWork(ctx context.Context, s settings, image string, scale int) error {
 	tree := image + ".tree"
@@ -166,13 +183,11 @@ func compile(ctx context.Context, s settings, tree string) ([]job.Test, error) {
 		return nil, err
 	}
 	var tests []job.Test
-	for _, u := range suites {
-		if wanted, err := u.has(s); err != nil || !wanted {
-			if err != nil {
-				return nil, err
-			}
-			continue
-		}
+	wanted, err := s.selected()
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range wanted {
 		binary := filepath.Join(tree, "bin", u.name())
 		if err := golang(ctx, filepath.Join(s.Repo, u.module), "test", "-c", "-ldflags=-s -w", "-o", binary, "./"+u.dir); err != nil {
 			return nil, err

@@ -56,6 +56,10 @@ func PrepareMachine(ctx context.Context, store machine.Store, kernel, dir string
 	if err != nil {
 		return nil, fmt.Errorf("root file system: %w", err)
 	}
+	accelerator, err := store.Accelerator(ctx, "", k)
+	if err != nil {
+		return nil, err
+	}
 	guest := filepath.Join(store.Dir, "guest")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", guest, "github.com/berth-dev/berth/test/vm/guest")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -63,7 +67,7 @@ func PrepareMachine(ctx context.Context, store machine.Store, kernel, dir string
 		return nil, fmt.Errorf("build the guest: %w\n%s", err, out)
 	}
 	m := machine.Machine{
-		Kernel: k, Accelerator: store.Accelerator(ctx, "", k), MiB: 4096, FS: "ext4", Init: "systemd", Cgroup: "v2", Words: []string{"net.ifnames=0"},
+		Kernel: k, Accelerator: accelerator, MiB: 4096, FS: "ext4", Init: "systemd", Cgroup: "v2", Words: []string{"net.ifnames=0"},
 		Root: root, Work: filepath.Join(dir, workDisk), Data: filepath.Join(dir, dataDisk), Console: filepath.Join(dir, console),
 	}
 	cmd := m.Command(ctx, "-netdev", "tap,id=net,ifname="+machineLink+",script=no,downscript=no", "-device", "virtio-net-pci,netdev=net")

@@ -2,8 +2,10 @@ package machine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"slices"
@@ -32,13 +34,23 @@ var (
 )
 
 // Accelerator returns the one that is asked for, kvm or tcg; for "", KVM if the kernel
-// boots with it within a few seconds, and else TCG.
-func (s Store) Accelerator(ctx context.Context, name string, k Kernel) Accelerator {
+// boots with it within a few seconds, and else TCG. It is an error to ask for a KVM that
+// does not.
+func (s Store) Accelerator(ctx context.Context, name string, k Kernel) (Accelerator, error) {
 	e := s.emulator(ctx)
-	if name == kvm.Name || name == "" && s.tryKVM(ctx, e, k) {
-		return kvm.on(e)
+	if name == tcg.Name {
+		return tcg.on(e), nil
 	}
-	return tcg.on(e)
+	err := tryKVM(ctx, e, k)
+	switch {
+	case err == nil:
+		return kvm.on(e), nil
+	case name == kvm.Name:
+		return Accelerator{}, err
+	case !errors.Is(err, fs.ErrNotExist):
+		s.say("%v; using TCG", err)
+	}
+	return tcg.on(e), nil
 }
 
 func (a Accelerator) on(e emulator) Accelerator {
@@ -47,10 +59,10 @@ func (a Accelerator) on(e emulator) Accelerator {
 }
 
 // tryKVM boots the kernel to its first process.
-func (s Store) tryKVM(ctx context.Context, e emulator, k Kernel) bool {
+func tryKVM(ctx context.Context, e emulator, k Kernel) error {
 	device, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {
-		return false
+		return err
 	}
 	device.Close()
 	trial, cancel := context.WithTimeout(ctx, trialLimit)
@@ -58,10 +70,9 @@ func (s Store) tryKVM(ctx context.Context, e emulator, k Kernel) bool {
 	m := Machine{Kernel: k, Accelerator: kvm.on(e), MiB: 512, Words: []string{"probe"}}
 	out, err := m.qemu(trial, "-serial", "stdio").Output()
 	if err == nil && strings.Contains(string(out), probeAnswer) {
-		return true
+		return nil
 	}
-	s.say("/dev/kvm is there and boots nothing within %v; using TCG", trialLimit)
-	return false
+	return fmt.Errorf("/dev/kvm is there and boots nothing within %v", trialLimit)
 }
 
 // Machine is what to boot. All disks are raw images; only what is written to Data is kept.
