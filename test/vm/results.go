@@ -9,7 +9,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -114,8 +113,11 @@ func (r *results) handle(line string) error {
 	case e.Ended != nil:
 		err := r.conv.close()
 		r.conv = nil
-		if e.Ended.Status != 0 && !r.packageFailed(e.Ended.Package) {
-			r.guest = append(r.guest, fmt.Sprintf("%s ended with status %d", e.Ended.Package, e.Ended.Status))
+		if e.Ended.Status != 0 && !r.packageFailed(e.Ended.Package) { // it crashed, or its TestMain refused
+			what := event{Time: time.Now(), Action: "output", Package: e.Ended.Package, Output: fmt.Sprintf("ended with status %d\n", e.Ended.Status)}
+			err = errors.Join(err, r.take(what))
+			what.Action, what.Output = "fail", ""
+			err = errors.Join(err, r.take(what))
 		}
 		return err
 	case e.Error != "":
@@ -150,7 +152,11 @@ func (r *results) close() error {
 		err = r.conv.close()
 		r.conv = nil
 	}
-	return errors.Join(err, r.all.Close(), r.raw.Close(), os.Rename(r.all.Name(), strings.TrimSuffix(r.all.Name(), partial)))
+	path := strings.TrimSuffix(r.all.Name(), partial)
+	if r.s.Run != core {
+		err = errors.Join(err, r.keepOlder(path))
+	}
+	return errors.Join(err, r.all.Close(), r.raw.Close(), os.Rename(path+partial, path))
 }
 
 func (r *results) failed() bool { return len(r.tally.failures()) > 0 || len(r.guest) > 0 }
@@ -171,55 +177,4 @@ func (r *results) summary(w io.Writer) {
 	io.WriteString(w, log.String())
 	_ = os.WriteFile(filepath.Join(r.s.logs(), "failures.log"), []byte(log.String()), 0o644)
 	fmt.Fprintf(w, "\n%s: %d passed, %d failed, %d skipped in %.0f s\n", r.s.name(), r.count["pass"], len(failures), r.count["skip"], time.Since(r.begin).Seconds())
-}
-
-// converter turns a test binary's output into events, by Go's own program for that.
-type converter struct {
-	cmd  *exec.Cmd
-	in   io.WriteCloser
-	done chan error
-}
-
-func newConverter(ctx context.Context, pkg string, take func(event) error) (*converter, error) {
-	cmd := exec.CommandContext(ctx, "go", "tool", "test2json", "-t", "-p", pkg)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	c := &converter{cmd, in, make(chan error, 1)}
-	go func() { c.done <- decode(out, take) }()
-	return c, nil
-}
-
-func decode(from io.Reader, take func(event) error) error {
-	d := json.NewDecoder(from)
-	for {
-		var e event
-		if err := d.Decode(&e); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if err := take(e); err != nil {
-			return err
-		}
-	}
-}
-
-func (c *converter) write(line string) error {
-	_, err := io.WriteString(c.in, line)
-	return err
-}
-
-func (c *converter) close() error {
-	err := c.in.Close()
-	return errors.Join(err, <-c.done, c.cmd.Wait())
 }

@@ -114,40 +114,40 @@ func (s settings) resultsFile(name string) string {
 	return filepath.Join(s.Cache, "results", name+".json")
 }
 
-// combinations are those that find different things.
-var combinations = []string{
-	"CGROUP=v2 INIT=busybox FS=ext4",
-	"CGROUP=v2 INIT=systemd FS=xfs",
-	"CGROUP=v2 INIT=systemd FS=btrfs IPV6=0",
-	"CGROUP=hybrid INIT=systemd FS=ext4",
-	"CGROUP=hybrid INIT=busybox FS=ext4 KERNEL=linux-image-amd64",
-	"CGROUP=v1 INIT=busybox FS=xfs",
-	"CGROUP=v2 INIT=busybox FS=ext4 KERNEL=linux-image-cloud-amd64/backports",
-	"CGROUP=v2 INIT=busybox FS=ext4 MEM=1536",
-}
-
-// runMatrix runs all combinations, goes on after failures, and ends with the table.
-func runMatrix(ctx context.Context, given settings) error {
-	var failed []string
+// matrix are the settings of all combinations; RUN, if it says something, goes before their topics.
+func matrix(given settings) (all []settings, err error) {
 	for _, c := range combinations {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
 		env := map[string]string{"RUN": given.Run, "SKIP": given.Skip, "ACCEL": given.Accel, "LIMIT": given.Limit.String()}
-		for word := range strings.FieldsSeq(c) {
+		if given.Run == core && c.topics != nil {
+			env["RUN"] = pattern(c.topics...)
+		}
+		for word := range strings.FieldsSeq(c.settings) {
 			name, value, _ := strings.Cut(word, "=")
 			env[name] = value
 		}
 		s, err := settingsFrom(func(name string) string { return env[name] })
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("%s: %w", c.settings, err)
 		}
-		if env["MEM"] != "" {
-			s.Name = s.name() + "-" + env["MEM"] + "m"
-		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// runMatrix runs all combinations, goes on after failures, and ends with the table.
+func runMatrix(ctx context.Context, given settings) error {
+	all, err := matrix(given)
+	if err != nil {
+		return err
+	}
+	var failed []string
+	for _, s := range all {
 		if err := runOne(ctx, s); err != nil {
 			say("%v", err)
 			failed = append(failed, s.name())
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 	if err := printTable(given, os.Stdout); err != nil {

@@ -32,6 +32,8 @@ type settings struct {
 	Cache string        // its .cache/vm
 }
 
+const defaultMiB = 4096
+
 func settingsFrom(env func(string) string) (settings, error) {
 	var problems []string
 	choice := func(name, fallback string, of ...string) string {
@@ -50,7 +52,7 @@ func settingsFrom(env func(string) string) (settings, error) {
 		FS:     choice("FS", "ext4", "ext4", "xfs", "btrfs"),
 		Init:   choice("INIT", "busybox", "busybox", "systemd"),
 		IPv6:   choice("IPV6", "1", "0", "1") == "1",
-		Run:    choice("RUN", corePattern()), Skip: env("SKIP"), Shell: env("COMMAND"),
+		Run:    choice("RUN", core), Skip: env("SKIP"), Shell: env("COMMAND"),
 		Accel: choice("ACCEL", "", "kvm", "tcg"),
 		Name:  env("ENVIRONMENT"),
 	}
@@ -58,7 +60,7 @@ func settingsFrom(env func(string) string) (settings, error) {
 		problems = append(problems, fmt.Sprintf("%s=%s: want %s", name, value, want))
 	}
 	var err error
-	mem, limit, most := choice("MEM", "4096"), choice("LIMIT", "25m"), memory()
+	mem, limit, most := choice("MEM", strconv.Itoa(defaultMiB)), choice("LIMIT", "25m"), memory()
 	if s.MiB, err = strconv.Atoi(mem); err != nil || s.MiB < 512 || s.MiB > most {
 		refuse("MEM", mem, fmt.Sprintf("MiB, 512 or more, and no more than the %d that this machine has", most))
 	}
@@ -103,6 +105,9 @@ func (s settings) name() string {
 	parts := []string{"vm", s.Cgroup, s.Init, s.FS}
 	if !s.IPv6 {
 		parts = append(parts, "ipv4")
+	}
+	if s.MiB != defaultMiB {
+		parts = append(parts, fmt.Sprintf("%dm", s.MiB))
 	}
 	if kind := strings.TrimPrefix(s.Kernel, "linux-image-"); kind != "cloud-amd64" {
 		parts = append(parts, strings.ReplaceAll(kind, "/", "-"))

@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 // record keeps the `go test -json` of an environment outside a machine (ENVIRONMENT,
@@ -49,55 +51,86 @@ func record(s settings, from io.Reader, to io.Writer) error {
 	return nil
 }
 
+// environment is a column of the table.
+type environment struct {
+	name string
+	last time.Time // when its last test ended
+	tally
+}
+
 // printTable prints how each test ended in each environment of which results are kept.
 func printTable(s settings, to io.Writer) error {
 	files, err := filepath.Glob(s.resultsFile("*"))
 	if err != nil {
 		return err
 	}
-	columns := map[string]*tally{}
-	rows := map[string]bool{}
+	var all []environment
 	for _, file := range files {
-		t, err := load(file)
+		e, err := load(file)
 		if err != nil {
-			return err
+			say("left out: %v", err)
+			continue
 		}
-		columns[strings.TrimSuffix(filepath.Base(file), ".json")] = t
-		for name := range t.result {
-			if _, test, ok := strings.Cut(name, " "); ok && !strings.Contains(test, "/") {
-				rows[name] = true
-			}
-		}
+		all = append(all, e)
 	}
-	names := slices.Sorted(maps.Keys(columns))
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "test\t"+strings.Join(names, "\t"))
-	for _, row := range slices.Sorted(maps.Keys(rows)) {
+	header := []string{"test"}
+	for i, e := range all {
+		header = append(header, strconv.Itoa(i+1))
+		fmt.Fprintf(w, "%d\t%s\t%d ok\t%d FAIL\t%d skipped\t%s\n", i+1, e.name, e.count["pass"], e.count["fail"], e.count["skip"], e.last.UTC().Format("2006-01-02 15:04 MST"))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\n%s\n", strings.Join(header, "\t"))
+	for _, row := range rows(all) {
 		cells := []string{row}
-		for _, name := range names {
-			cells = append(cells, mark(columns[name].result[row]))
+		for _, e := range all {
+			cells = append(cells, mark(e.result[row]))
 		}
 		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	return printReasons(to, names, columns)
+	return printReasons(to, all)
 }
 
+// rows are the tests of all environments, without subtests, and packages that failed without
+// a test's doing so.
+func rows(all []environment) []string {
+	found := map[string]bool{}
+	for _, e := range all {
+		for name := range e.result {
+			if _, test, ok := strings.Cut(name, " "); ok && !strings.Contains(test, "/") {
+				found[name] = true
+			}
+		}
+		for _, name := range e.failures() {
+			if !strings.Contains(name, " ") {
+				found[name] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// mark is how a test ended; - where it was not run.
 func mark(result string) string {
-	return map[string]string{"pass": "ok", "fail": "FAIL", "skip": "skipped"}[result]
+	if m := map[string]string{"pass": "ok", "fail": "FAIL", "skip": "skip"}[result]; m != "" {
+		return m
+	}
+	return "-"
 }
 
-// printReasons says for each skipped test what its environment lacks.
-func printReasons(to io.Writer, names []string, columns map[string]*tally) error {
+// printReasons says for each skipped test what its environments, by their numbers, lack.
+func printReasons(to io.Writer, all []environment) error {
 	seen := map[string][]string{}
-	for _, name := range names {
-		t := columns[name]
-		for _, test := range t.order {
-			if t.result[test] == "skip" {
-				line := test + ": " + t.reason(test)
-				seen[line] = append(seen[line], name)
+	for i, e := range all {
+		for name, result := range e.result {
+			if result == "skip" && strings.Contains(name, " ") {
+				line := name + ": " + e.reason(name)
+				seen[line] = append(seen[line], strconv.Itoa(i+1))
 			}
 		}
 	}
@@ -112,16 +145,22 @@ func printReasons(to io.Writer, names []string, columns map[string]*tally) error
 	return nil
 }
 
-func load(path string) (*tally, error) {
+// load reads what is kept of an environment.
+func load(path string) (environment, error) {
+	e := environment{name: strings.TrimSuffix(filepath.Base(path), ".json"), tally: newTally()}
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return e, err
 	}
 	defer file.Close()
-	t := newTally()
-	err = decode(file, func(e event) error { t.add(e); return nil })
+	err = decode(file, func(of event) error {
+		if e.add(of) && of.Time.After(e.last) {
+			e.last = of.Time
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return e, fmt.Errorf("%s: %w", path, err)
 	}
-	return &t, nil
+	return e, nil
 }

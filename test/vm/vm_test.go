@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,23 +56,54 @@ func TestSelection(t *testing.T) {
 	}
 }
 
-func TestCombinationsAreValid(t *testing.T) {
+// Every combination is another machine, selects something of each of its topics, and together
+// they have every value that a setting may have.
+func TestCombinations(t *testing.T) {
+	given, err := settingsFrom(env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := matrix(given)
+	if err != nil {
+		t.Fatal(err)
+	}
 	seen := map[string]bool{}
-	for _, c := range combinations {
-		s, err := settingsFrom(env(strings.Fields(c)...))
+	values := map[string]bool{}
+	for i, s := range all {
+		if seen[s.name()] {
+			t.Errorf("%s is there twice", s.name())
+		}
+		seen[s.name()] = true
+		for _, v := range []any{s.Cgroup, s.FS, s.Init, s.IPv6} {
+			values[fmt.Sprint(v)] = true
+		}
+		s.Repo = "../.."
+		found, err := s.selected()
 		if err != nil {
-			t.Errorf("%s: %v", c, err)
+			t.Error(err)
 		}
-		key := s.name() + " " + c
-		if seen[key] {
-			t.Errorf("%s is there twice", c)
+		for _, u := range found {
+			if u.dir == "dind" {
+				t.Errorf("%s needs the container image, which takes long", s.name())
+			}
 		}
-		seen[key] = true
+		if i > 0 && s.Run == core {
+			t.Errorf("%s runs all core tests", s.name())
+		}
+	}
+	for _, v := range []string{"v1", "v2", "hybrid", "ext4", "xfs", "btrfs", "busybox", "systemd", "true", "false"} {
+		if !values[v] {
+			t.Errorf("no combination has %s", v)
+		}
+	}
+	given.Run = "TestOne"
+	if all, err = matrix(given); err != nil || all[len(all)-1].Run != "TestOne" {
+		t.Errorf("RUN is not heeded: %v", err)
 	}
 }
 
-// Each name of the core selection is the beginning of some test's.
-func TestCoreNamesTests(t *testing.T) {
+// Each name of a topic is the beginning of some test's.
+func TestTopicsNameTests(t *testing.T) {
 	var names []string
 	for _, u := range suites {
 		files, _ := filepath.Glob(filepath.Join("../..", u.path(), "*_test.go"))
@@ -84,7 +117,12 @@ func TestCoreNamesTests(t *testing.T) {
 			}
 		}
 	}
-	for _, prefix := range core {
+	all := slices.Concat(inPackages, groups, life, ways, data, forks, many, units)
+	for _, c := range combinations {
+		all = slices.Concat(append([]topic{all}, c.topics...)...)
+	}
+	for _, prefix := range all {
+		prefix = strings.TrimSuffix(prefix, "$")
 		if !slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, prefix) }) {
 			t.Errorf("no test's name begins with %s", prefix)
 		}
@@ -145,9 +183,40 @@ func TestResultsAndTable(t *testing.T) {
 	if err := printTable(s, &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"test/one TestGood       ok", "test/one TestBad        FAIL", "TestElsewhere: no such device here (fake)"} {
+	for _, want := range []string{"1  fake  1 ok  1 FAIL  1 skipped", "test/one TestGood       ok", "test/one TestBad        FAIL", "test/crashed            FAIL", "test/one TestElsewhere  skip", "TestElsewhere: no such device here (1)"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, out.String())
 		}
+	}
+}
+
+// A run of some tests replaces what is known of those, and keeps the rest.
+func TestResultsOfSomeTests(t *testing.T) {
+	given := env("ENVIRONMENT=fake", "RUN=TestBad")
+	s, err := settingsFrom(given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Cache = t.TempDir()
+	if err := os.MkdirAll(s.logs(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const begin = job.Mark + `{"package":"` + module + `/test/one"}` + "\n"
+	const end = job.Mark + `{"ended":{"package":"` + module + `/test/one","status":0}}` + "\n"
+	for _, text := range []string{
+		"=== RUN   TestGood\n--- PASS: TestGood (0.10s)\n=== RUN   TestBad\n--- FAIL: TestBad (0.20s)\nFAIL\n",
+		"=== RUN   TestBad\n--- PASS: TestBad (0.20s)\nPASS\n",
+	} {
+		r, err := newResults(context.Background(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(r.read(strings.NewReader(begin+text+end)), r.close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out strings.Builder
+	if err := printTable(s, &out); err != nil || !strings.Contains(out.String(), "2 ok  0 FAIL") || strings.Count(out.String(), "  ok\n") != 2 {
+		t.Errorf("%v\n%s", err, out.String())
 	}
 }

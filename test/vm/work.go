@@ -50,7 +50,7 @@ var testFunction = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Example)\w*)\(`)
 // has tells whether the package has tests that RUN selects: to find that out by starting
 // them is dear, as some prepare a lot before the first.
 func (u suite) has(s settings) (bool, error) {
-	if u.apart && s.Run == corePattern() {
+	if u.apart && s.Run == core {
 		return false, nil
 	}
 	top, _, _ := strings.Cut(s.Run, "/")
