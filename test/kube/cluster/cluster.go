@@ -18,7 +18,7 @@
 //	}
 //
 // Every name below [Domain] is the node's address in every pod: a registry that a test starts on
-// that address is reached by a name, as a company's is. The package knows nothing of berth.
+// that address is reached by a name, as a company's is. The package knows nothing of engines.
 package cluster
 
 import (
@@ -27,14 +27,15 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-dev/berth/internal/pid1"
 	"github.com/berth-dev/berth/test/deadline"
 	"github.com/berth-dev/berth/test/sandbox"
 )
@@ -152,19 +153,31 @@ func (c *Cluster) startAPI() error {
 	)
 }
 
-// startRuntime starts containerd and returns when it listens: the kubelet ends at once when
-// there is nobody.
+// startRuntime starts containerd and returns when it says that it listens (sd_notify(3)): the
+// kubelet ends at once when there is nobody.
 func (c *Cluster) startRuntime(ctx context.Context) error {
-	if err := c.start("containerd", "containerd", "--config", filepath.Join(c.dir, "containerd.toml")); err != nil {
+	notify := filepath.Join(c.dir, "containerd.notify")
+	if err := os.Remove(notify); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	for ctx.Err() == nil && c.dead() == "" {
-		if conn, err := net.Dial("unix", runtimeSocket); err == nil {
-			return conn.Close()
-		}
-		time.Sleep(20 * time.Millisecond)
+	ready := make(chan struct{})
+	if err := pid1.OnReady(notify, func() { close(ready) }); err != nil {
+		return err
 	}
-	return fmt.Errorf("containerd does not listen: %w", context.Cause(ctx))
+	containerd := exec.Command(filepath.Join(c.bin, "containerd"), "--config", filepath.Join(c.dir, "containerd.toml"))
+	containerd.Env = []string{"NOTIFY_SOCKET=" + notify}
+	d, err := c.run("containerd", containerd)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ready:
+		return nil
+	case <-d.done:
+		return errors.New("containerd ended")
+	case <-ctx.Done():
+		return fmt.Errorf("containerd is not ready: %w", context.Cause(ctx))
+	}
 }
 
 // startControllers starts what acts on the API's objects. Its own limits on requests are

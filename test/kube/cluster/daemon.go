@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -21,27 +22,29 @@ func (c *Cluster) log(name string) string { return filepath.Join(c.dir, "log", n
 
 // start starts a program of the cluster's under name; what it writes goes to its log.
 func (c *Cluster) start(name, program string, args ...string) error {
-	return c.run(name, exec.Command(filepath.Join(c.bin, program), args...))
+	_, err := c.run(name, exec.Command(filepath.Join(c.bin, program), args...))
+	return err
 }
 
-func (c *Cluster) run(name string, cmd *exec.Cmd) error {
+// run starts a command; its Env is added to what every program of the cluster's has.
+func (c *Cluster) run(name string, cmd *exec.Cmd) (*daemon, error) {
 	log, err := os.OpenFile(c.log(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer log.Close()
 	d := &daemon{name: name, cmd: cmd, done: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr, d.cmd.Dir = log, log, "/"
-	d.cmd.Env = append(os.Environ(), "PATH="+c.bin+":"+os.Getenv("PATH"))
+	d.cmd.Env = slices.Concat(os.Environ(), []string{"PATH=" + c.bin + ":" + os.Getenv("PATH")}, cmd.Env)
 	if err := d.cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	c.daemons = append(c.daemons, d)
 	go func() {
 		defer close(d.done)
 		_ = d.cmd.Wait()
 	}()
-	return nil
+	return d, nil
 }
 
 // end ends the daemons with these names, newest first, and waits for them.

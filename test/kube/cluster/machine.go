@@ -104,7 +104,8 @@ func (c *Cluster) startMachine(ctx context.Context) error {
 	if err := machine.Sparse(filepath.Join(c.dir, dataDisk), 16); err != nil {
 		return err
 	}
-	return c.run("machine", exec.Command(c.machine.Command[0], c.machine.Command[1:]...))
+	_, err := c.run("machine", exec.Command(c.machine.Command[0], c.machine.Command[1:]...))
+	return err
 }
 
 // nodeTree is what becomes the machine's work disk.

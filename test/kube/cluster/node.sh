@@ -17,17 +17,16 @@ for profile in "$here"/root/etc/apparmor.d/*; do
 	[ -f "$profile" ] && apparmor_parser -r "/etc/apparmor.d/${profile##*/}"
 done
 
-service() {
-	name=$1
-	shift
-	systemd-run --unit="$name" --setenv=PATH="$PATH" -p Delegate=yes -p KillMode=process -p OOMScoreAdjust=-999 \
+service() { # NAME TYPE COMMAND...; one of type notify has started when it says so
+	name=$1 type=$2
+	shift 2
+	systemd-run --unit="$name" -p Type="$type" --setenv=PATH="$PATH" -p Delegate=yes -p KillMode=process -p OOMScoreAdjust=-999 \
 		-p "StandardOutput=append:/var/log/$name.log" -p "StandardError=append:/var/log/$name.log" "$@"
 }
-service containerd "$here/bin/containerd" --config "$here/node/containerd.toml"
-until [ -S /run/containerd/containerd.sock ] && ctr version; do sleep 0.2; done
+service containerd notify "$here/bin/containerd" --config "$here/node/containerd.toml"
 for image in "$here"/images/*.tar; do
 	ctr -n k8s.io images import --snapshotter overlayfs "$image"
 done
-service kubelet "$here/bin/kubelet" --config="$here/node/kubelet.yaml" --config-dir=/etc/kubernetes/kubelet.conf.d \
+service kubelet exec "$here/bin/kubelet" --config="$here/node/kubelet.yaml" --config-dir=/etc/kubernetes/kubelet.conf.d \
 	--kubeconfig="$here/node/pki/kubelet.kubeconfig" --hostname-override="$NODE" --node-ip="$ADDRESS" --v=2
 exec tail -n +1 -F /var/log/containerd.log /var/log/kubelet.log
