@@ -6,21 +6,27 @@ import (
 	"strings"
 )
 
-// tekton is the definition of Tekton's Task, as its module has it, for the tests' API to check
-// what `berth kube overlay tekton` writes.
-var tekton = &part{
-	name: "tekton", programs: []string{"tekton-task.yaml"},
-	inputs: tektonModule.inputs,
-	build: func(ctx context.Context, bin string) error {
-		if _, err := tektonModule.output(ctx, "mod", "download", tektonModule.upstream); err != nil {
-			return err
-		}
-		dir, err := tektonModule.output(ctx, "list", "-m", "-f", "{{.Dir}}", tektonModule.upstream)
-		if err != nil {
-			return err
-		}
-		return replace(filepath.Join(bin, "tekton-task.yaml"), filepath.Join(strings.TrimSpace(string(dir)), "config/300-crds/300-task.yaml"))
-	},
+// definitions are what CI systems define in a cluster, as their modules have it, for the tests'
+// API to check what `berth kube overlay` writes.
+var definitions = []*part{
+	definition("tekton-task.yaml", module{dir: "tekton", upstream: "github.com/tektoncd/pipeline"}, "config/300-crds/300-task.yaml"),
+	definition("arc-runnerset.yaml", module{dir: "arc", upstream: "github.com/actions/actions-runner-controller"},
+		"charts/gha-runner-scale-set-controller/crds/actions.github.com_autoscalingrunnersets.yaml"),
 }
 
-var tektonModule = module{dir: "tekton", upstream: "github.com/tektoncd/pipeline"}
+// definition is a file of a module.
+func definition(name string, m module, path string) *part {
+	return &part{
+		name: m.dir, programs: []string{name}, inputs: m.inputs,
+		build: func(ctx context.Context, bin string) error {
+			if _, err := m.output(ctx, "mod", "download", m.upstream); err != nil {
+				return err
+			}
+			dir, err := m.output(ctx, "list", "-m", "-f", "{{.Dir}}", m.upstream)
+			if err != nil {
+				return err
+			}
+			return replace(filepath.Join(bin, name), filepath.Join(strings.TrimSpace(string(dir)), path))
+		},
+	}
+}

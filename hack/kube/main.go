@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -53,7 +54,7 @@ func run(ctx context.Context, args []string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return debian.update(ctx) })
 	group.Go(func() error {
-		for _, p := range append(goParts(), runc, tekton) {
+		for _, p := range slices.Concat(goParts(), []*part{runc}, definitions) {
 			if err := p.update(ctx); err != nil {
 				return err
 			}
