@@ -243,8 +243,12 @@ func checkData(dir string) error {
 		return &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
 	if st.Type == unix.OVERLAYFS_SUPER_MAGIC {
-		return fmt.Errorf("%s is on the container's own overlay file system, on which there can be no other: add to docker run: -v %s",
-			dir, strings.TrimSuffix(dir, "/"))
+		dir = strings.TrimSuffix(dir, "/")
+		advice := "add to docker run: -v " + dir
+		if inPod() {
+			advice = "give the container a volume there, such as an emptyDir (volumeMounts: mountPath: " + dir + ")"
+		}
+		return fmt.Errorf("%s is on the container's own overlay file system, on which there can be no other: %s", dir, advice)
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package kube
 import (
 	"strings"
 	"testing"
+
+	"github.com/berth-dev/berth/test/kube/cluster"
 )
 
 // The doctor starts an engine of each level that the cluster allows, and says why not of one
@@ -27,11 +29,30 @@ func TestAPodThatLacksPrivilegesSaysSo(t *testing.T) {
 	ns := node.Namespace(t)
 	text := written(t, pod("job", "--", "true")...)
 	ns.Apply(strings.Replace(text, "privileged: true", "privileged: false", 1))
-	ns.Kubectl("wait", "--for=create", "pod", "-l", "app.kubernetes.io/name=build", "--timeout=60s")
-	name := ns.Get("pods", "{.items[0].metadata.name}")
-	ns.Wait("pod/"+name, "jsonpath={.status.initContainerStatuses[0].lastState.terminated.exitCode}=125")
-	message := ns.Get("pod/"+name, "{.status.initContainerStatuses[0].lastState.terminated.message}")
+	message := lastWords(ns)
 	if !strings.Contains(message, "needs securityContext: {privileged: true}") || strings.Contains(message, "docker run") {
 		t.Errorf("the engine's last words: %s", message)
 	}
+}
+
+// An engine without a volume for its data says so, instead of copying every image.
+func TestAPodWithoutAVolumeSaysSo(t *testing.T) {
+	ns := node.Namespace(t)
+	text := written(t, pod("job", "--", "true")...)
+	const volume = "            - name: data\n              mountPath: /var/lib/docker\n"
+	if !strings.Contains(text, volume) {
+		t.Fatalf("no %q in\n%s", volume, text)
+	}
+	ns.Apply(strings.Replace(text, volume, "", 1))
+	if message := lastWords(ns); !strings.Contains(message, "/var/lib/docker is on the container's own overlay file system") || !strings.Contains(message, "an emptyDir") {
+		t.Errorf("the engine's last words: %s", message)
+	}
+}
+
+// lastWords are those of the engine in the namespace's Job, when it has refused to start.
+func lastWords(ns *cluster.Namespace) string {
+	ns.Kubectl("wait", "--for=create", "pod", "-l", "app.kubernetes.io/name=build", "--timeout=60s")
+	name := ns.Get("pods", "{.items[0].metadata.name}")
+	ns.Wait("pod/"+name, "jsonpath={.status.initContainerStatuses[0].lastState.terminated.exitCode}=125")
+	return ns.Get("pod/"+name, "{.status.initContainerStatuses[0].lastState.terminated.message}")
 }
