@@ -13,7 +13,10 @@ func TestPodsPullThroughTheMirror(t *testing.T) {
 	ns := node.Namespace(t)
 	authority := filepath.Join(t.TempDir(), "authority")
 	url := "https://berth-mirror." + ns.Name + ".svc:5443"
-	for name, kind := range map[string][]string{"Deployment": {"--ephemeral"}, "DaemonSet": {"--daemonset"}} {
+	persistentVolume(t, ns, "1Gi")
+	for name, kind := range map[string][]string{
+		"Deployment": {"--ephemeral"}, "Deployment with a claim": nil, "DaemonSet": {"--daemonset"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			text := written(t, append([]string{
 				"mirror", "--namespace", ns.Name, "--image", berthImage, "--size", "1Gi", "--authority", authority,
@@ -26,7 +29,7 @@ func TestPodsPullThroughTheMirror(t *testing.T) {
 				t.Error("a second call with the same authority writes another manifest")
 			}
 			ns.Apply(text)
-			resource := strings.ToLower(name) + "/berth-mirror"
+			resource := strings.ToLower(strings.Fields(name)[0]) + "/berth-mirror"
 			ns.Kubectl("rollout", "status", resource, "--timeout=90s")
 			ns.Apply(written(t, pod("job", "--mirror", url, "--mirror-ca", authority+"/ca.crt", "--", "sh", "-c",
 				"docker pull -q "+busyRef+" && printf 'FROM "+busyRef+"\\nRUN cat /greeting\\n' | docker build --no-cache -q -")...))

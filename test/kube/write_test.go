@@ -141,7 +141,9 @@ spec:
   capacity: {storage: ` + size + `}
   accessModes: [ReadWriteOnce]
   persistentVolumeReclaimPolicy: Retain
-  hostPath: {path: ` + dir + `}
+  local: {path: ` + dir + `}
+  nodeAffinity:
+    required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [` + cluster.NodeName + `]}]}]}
 `)
 	t.Cleanup(func() {
 		if _, err := node.Kubectl(context.Background(), "", "delete", "pv", ns.Name, "--wait=false"); err != nil {
