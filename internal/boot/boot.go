@@ -112,13 +112,18 @@ func serve(ctx context.Context, c Config, p *plan, env map[string]string) (int, 
 		say("%v", err)
 	}
 	health.ready(e.socket(), newRegistries(p.certs, p.spec.Trust.CAs, say))
-	if err := linux.Slim(); err != nil {
-		say("give memory back: %v", err)
-	}
+	slim(say)
 	if c.ready != nil {
 		c.ready()
 	}
 	return e.wait(ctx)
+}
+
+// slim gives back what was needed once.
+func slim(say func(string, ...any)) {
+	if err := linux.Slim(); err != nil {
+		say("give memory back: %v", err)
+	}
 }
 
 // settle reads the files that say what the engine is to be.
