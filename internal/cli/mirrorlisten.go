@@ -38,8 +38,13 @@ func (a *app) accessLog(name string, c *mirror.Config) (func(), error) {
 
 // runMirror listens and serves until it is told to end.
 func (a *app) runMirror(ctx context.Context, m *mirror.Mirror, f *mirrorFlags, paths state.Paths) error {
+	given, err := handedOver()
+	if err != nil {
+		return err
+	}
 	var all []mirror.Endpoint
 	fail := func(err error) error {
+		given.close()
 		for _, e := range all {
 			e.Listener.Close()
 		}
@@ -47,15 +52,15 @@ func (a *app) runMirror(ctx context.Context, m *mirror.Mirror, f *mirrorFlags, p
 	}
 	var names []string
 	if socket := orDefault(f.Socket, paths.MirrorSocket()); socket != "none" {
-		l, err := mirror.ListenUnix(socket)
+		l, err := listenPrivate(socket, &given)
 		if err != nil {
 			return fail(fmt.Errorf("listen for engines: %w", err))
 		}
 		all = append(all, mirror.Endpoint{Listener: l, Handler: m.Handler(false)})
 		names = append(names, "unix://"+socket)
 	}
-	for _, address := range f.Listen {
-		l, err := f.listen(address, paths)
+	for _, address := range given.with(f.Listen) {
+		l, err := f.listen(address, paths, &given)
 		if err != nil {
 			return fail(fmt.Errorf("--listen %s: %w", address, err))
 		}
@@ -70,16 +75,27 @@ func (a *app) runMirror(ctx context.Context, m *mirror.Mirror, f *mirrorFlags, p
 		return errors.New("nothing to listen on; give --listen, or leave out --socket none")
 	}
 	if f.Dir == "" || f.Dir == paths.Mirror() { // the machine's own mirror
-		l, err := mirror.ListenUnix(paths.MirrorControl())
+		l, err := listenPrivate(paths.MirrorControl(), &given)
 		if err != nil {
 			return fail(fmt.Errorf("listen for `berth mirror`: %w", err))
 		}
 		all = append(all, mirror.Endpoint{Listener: l, Handler: m.Control(names)})
 	}
+	if err := errors.Join(given.unused(), tellReady()); err != nil {
+		return fail(err)
+	}
 	if _, err := fmt.Fprintf(a.Out, "Mirror is ready on %s\n", strings.Join(names, ", ")); err != nil {
 		return fail(err)
 	}
 	return mirror.Serve(ctx, all)
+}
+
+// listenPrivate listens on a unix socket that only its owner may use, or takes it over from systemd.
+func listenPrivate(path string, given *handed) (net.Listener, error) {
+	if l, err := given.takePrivate(path); l != nil || err != nil {
+		return l, err
+	}
+	return mirror.ListenUnix(path)
 }
 
 func orDefault(s, otherwise string) string {
@@ -89,24 +105,34 @@ func orDefault(s, otherwise string) string {
 	return s
 }
 
-// listen opens a TCP listener. Without TLS it must be one that only this machine reaches.
-func (f *mirrorFlags) listen(address string, paths state.Paths) (net.Listener, error) {
+// listen opens a TCP listener, or takes it over from systemd. Without TLS it must be one that
+// only this machine reaches.
+func (f *mirrorFlags) listen(address string, paths state.Paths, given *handed) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, errors.New("give ADDRESS:PORT")
 	}
+	var conf *tls.Config
 	if f.PlainHTTP {
 		if ip, err := netip.ParseAddr(host); err != nil || !ip.IsLoopback() {
 			return nil, errors.New("--plain-http is for loopback addresses, such as 127.0.0.1:5080; leave it out for others")
 		}
-		return net.Listen("tcp", address)
+	} else {
+		if conf, err = f.tls(host, paths); err != nil {
+			return nil, err
+		}
+		conf.NextProtos = []string{"h2", "http/1.1"}
 	}
-	conf, err := f.tls(host, paths)
-	if err != nil {
-		return nil, err
+	l := given.take(address)
+	if l == nil {
+		if l, err = net.Listen("tcp", address); err != nil {
+			return nil, err
+		}
 	}
-	conf.NextProtos = []string{"h2", "http/1.1"}
-	return tls.Listen("tcp", address, conf)
+	if conf != nil {
+		l = tls.NewListener(l, conf)
+	}
+	return l, nil
 }
 
 func (f *mirrorFlags) tls(host string, paths state.Paths) (*tls.Config, error) {

@@ -82,9 +82,14 @@ func TestLimitsOfAnEngine(t *testing.T) {
 	})
 	t.Run("memory by effect, reported", func(t *testing.T) {
 		e.t = t
+		e.docker("run", "-d", "--name", "bystander", imageName, "sleep", "1000")
 		r := e.in([]string{"--memory-swap=-1"}, "exec tail -c 400m /dev/zero")
 		if r.code != 137 {
 			t.Errorf("beyond the engine's memory: %s", r)
+		}
+		// Not memory.oom.group: the kernel ends who took most, and nobody else.
+		if running := e.docker("inspect", "-f", "{{.State.Running}}", "bystander"); running != "true" {
+			t.Errorf("another container is running: %s", running)
 		}
 		eventually(t, "berth inspect counts the OOM kill", func() bool { return number(t, inspect(t, e.ID), "oom_kills") > 0 })
 		want(t, "the engine afterwards", e.docker("version", "-f", "{{.Server.Version}}"), "29.")

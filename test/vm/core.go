@@ -29,7 +29,7 @@ var (
 	many = topic{"TestEightAtOnce", "TestManyForks"}
 	// units are those of systemd, and what else a host has that systemd runs.
 	units = topic{
-		"TestUnitStarts", "TestRestartKeeps", "TestStopLeaves", "TestSystemdRestarts", "TestLimitsSurvive", "TestEngineIsInItsUnit",
+		"TestUnitStarts", "TestRestartKeeps", "TestStopLeaves", "TestSystemdRestarts", "TestLimitsSurvive", "TestEngineIsInItsUnit", "TestOwnGroupHas", "TestMirrorIs",
 		"TestBesideNetworkd", "TestBesideNftables", "TestBesideFirewalld",
 	}
 )
