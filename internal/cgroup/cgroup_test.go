@@ -1,12 +1,16 @@
 package cgroup
 
 import (
+	"context"
+	"fmt"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/cgroups"
 )
@@ -164,5 +168,61 @@ func TestKillGroup(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(old, "cgroup.kill")); err == nil {
 		t.Error("the file was made where the kernel has none")
+	}
+}
+
+// Processes that fork as fast as they can do not get away, from a group of the kernel's own
+// wherever cgroup2 is mounted.
+func TestKillGroupOfForkers(t *testing.T) {
+	dir := ""
+	for _, root := range []string{unifiedRoot, filepath.Join(unifiedRoot, "unified")} {
+		if _, err := os.Stat(filepath.Join(root, "cgroup.subtree_control")); err == nil {
+			dir = filepath.Join(root, fmt.Sprintf("berth-kill-%d", os.Getpid()))
+		}
+	}
+	if dir == "" {
+		t.Skip("no cgroup2 is mounted")
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Skipf("no control group can be made here: %v", err)
+	}
+	defer os.Remove(dir)
+	if _, err := os.Stat(filepath.Join(dir, "cgroup.kill")); err != nil {
+		t.Skip("this kernel has no cgroup.kill (Linux 5.14)")
+	}
+	group, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer group.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", "echo; i=0; while [ $i -lt 500 ]; do i=$((i+1)); while :; do :; done & done; wait")
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd()), Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // should all else fail
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	if err := (v2{}).kill(placed{dir: dir}); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err == nil || ctx.Err() != nil {
+		t.Errorf("the first process was not killed: %v", err)
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		pids, err := cgroups.GetAllPids(dir)
+		if err == nil && len(pids) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d processes are left: %v", len(pids), err)
+		}
 	}
 }
