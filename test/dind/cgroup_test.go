@@ -28,7 +28,12 @@ func TestControlGroupsPrivateAndOfTheHost(t *testing.T) {
 }
 
 // The same without a Docker around it, and with a limit of the container's own.
-func TestControlGroupsUnderRuncAlone(t *testing.T) {
+func TestControlGroupsUnderRuncAlone(t *testing.T) { underRuncAlone(t, "userns") }
+
+// Who gives up the user namespace has the same limits.
+func TestControlGroupsOfOtherIsolations(t *testing.T) { underRuncAlone(t, "rootful", "none") }
+
+func underRuncAlone(t *testing.T, isolations ...string) {
 	const limit = 400 << 20
 	b := newBundle(t)
 	b.spec.Linux.Resources.Memory = &specs.LinuxMemory{Limit: ptr(int64(limit)), Swap: swap(limit)}
@@ -37,7 +42,7 @@ func TestControlGroupsUnderRuncAlone(t *testing.T) {
 		"private": append(without[:len(without):len(without)], specs.LinuxNamespace{Type: specs.CgroupNamespace}), "host": without,
 	} {
 		b.spec.Linux.Namespaces = list
-		for _, isolation := range []string{"userns", "rootful", "none"} {
+		for _, isolation := range isolations {
 			what := "cgroup namespace " + namespace + ", isolation " + isolation
 			stop := b.start("--isolation=" + isolation)
 			checkControlGroups(t, what, b.try)

@@ -15,7 +15,7 @@ var (
 	// groups are about control groups: where everything is, limits, figures.
 	groups = topic{
 		"TestLimitsOf", "TestRunReportsOOM", "TestEverythingStays", "TestEnginesCgroup", "TestCgroupNamespaces", "TestDockerStats", "TestBerthStats", "TestLimitsCannotBeRaised",
-		"TestCgroupParent", "TestAnEngineInAnEngine", "TestAnotherRuntime",
+		"TestCgroupParent", "TestAnEngineInAnEngine", "TestAnotherRuntime", "TestControlGroupsUnderRuncAlone",
 	}
 	// life is an engine's, from its start to its end, however that comes about.
 	life = topic{"TestExitStatus", "TestMonitorKilledAtEveryStep", "TestLifeOfAnEngine"}
