@@ -12,6 +12,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-dev/berth/internal/cgroup"
 	"github.com/berth-dev/berth/internal/doctor"
 )
 
@@ -75,7 +76,7 @@ type lack struct {
 // lacking finds out by trying rather than by reading names of profiles.
 func lacking() lack {
 	l := lack{
-		procMasks: below("/proc"), sysRO: readOnly("/sys"), cgroupRO: readOnlyCgroups(),
+		procMasks: below("/proc"), sysRO: readOnly("/sys"), cgroupRO: cgroup.ReadOnly(),
 		apparmor: confined(), userns: tryUserNS(),
 	}
 	facts := doctor.Cheap()
@@ -174,20 +175,6 @@ func below(dir string) bool {
 func readOnly(path string) bool {
 	var st unix.Statfs_t
 	return unix.Statfs(path, &st) != nil || st.Flags&unix.ST_RDONLY != 0
-}
-
-// readOnlyCgroups looks at each hierarchy: on cgroup v1 the directory above them does not count.
-func readOnlyCgroups() bool {
-	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
-	if err != nil || len(mounts) == 0 {
-		return true
-	}
-	for _, m := range mounts {
-		if readOnly(m.Mountpoint) {
-			return true
-		}
-	}
-	return false
 }
 
 // tryUserNS makes a user namespace, with the namespaces that an engine has in it.
