@@ -74,7 +74,7 @@ func (a *app) runMirror(ctx context.Context, m *mirror.Mirror, f *mirrorFlags, p
 	if len(all) == 0 {
 		return errors.New("nothing to listen on; give --listen, or leave out --socket none")
 	}
-	if f.Dir == "" || f.Dir == paths.Mirror() { // the machine's own mirror
+	if f.Dir == "" || f.Dir == paths.Mirror() || given.has(paths.MirrorControl()) { // the machine's own mirror
 		l, err := listenPrivate(paths.MirrorControl(), &given)
 		if err != nil {
 			return fail(fmt.Errorf("listen for `berth mirror`: %w", err))

@@ -29,9 +29,16 @@ func handedOver() (given handed, err error) {
 	return given, nil
 }
 
+func (h handed) index(address string) int {
+	return slices.IndexFunc(h, func(l net.Listener) bool { return l.Addr().String() == address })
+}
+
+// has tells whether there is a listener on an address.
+func (h handed) has(address string) bool { return h.index(address) >= 0 }
+
 // take returns the listener on an address, which is the caller's then, or nil.
 func (h *handed) take(address string) net.Listener {
-	i := slices.IndexFunc(*h, func(l net.Listener) bool { return l.Addr().String() == address })
+	i := h.index(address)
 	if i < 0 {
 		return nil
 	}

@@ -138,11 +138,12 @@ func TestSocketsOfSystemd(t *testing.T) {
 		t.Errorf("status %d: %s", code, first.stderr.String())
 	}
 	between := ask(t)
-	second := u.start(t)
+	second := u.start(t, "--dir", filepath.Join(t.TempDir(), "elsewhere"))
 	u.ready(t, second)
 	if got := between(); got != "HTTP/1.1 200 OK" {
 		t.Errorf("a request between two mirrors: %s", got)
 	}
+	must(t, "mirror", "ls")
 }
 
 // What systemd hands over and the mirror cannot use is refused, with what to do.
