@@ -15,7 +15,8 @@ func (a *app) diskVerb() *cobra.Command {
 		Use:   "disk",
 		Short: "Show what engines, snapshots and the mirror take on disk",
 		Long: `Show what engines, snapshots, the mirror and what is being deleted take on disk. OWN is what
-would be free without the one; SHARED is what others need as well.`,
+would be free without the one; SHARED is what others need as well; LIMIT is an engine's --disk,
+held by a project quota (quota) or a file system in a file (loop).`,
 		Example: "  sudo berth disk\n  sudo berth disk --json | jq .total",
 		Args:    atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -45,6 +46,9 @@ func (a *app) diskTable(r engine.DiskReport) error {
 		limit := "-"
 		if u.Limit > 0 {
 			limit = size(u.Limit)
+		}
+		if u.LimitBy != "" {
+			limit += " (" + u.LimitBy + ")"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", u.Kind, orDash(u.Name), orDash(string(u.Status)), size(u.Own), size(u.Shared), limit)
 	}

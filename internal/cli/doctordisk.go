@@ -30,8 +30,10 @@ func (a *app) lookAtDisk(ctx context.Context, paths state.Paths) []doctor.Result
 			Remedy: "keep " + paths.State + " on ext4, xfs, btrfs or, from Linux 6.3, tmpfs",
 		}
 	}
-	limit := doctor.Result{Name: "disk limits", Status: doctor.OK, Detail: "--disk works"}
-	if err := disklimit.Try(); err != nil {
+	limit := doctor.Result{Name: "disk limits", Status: doctor.OK, Detail: "--disk works, by a file system in a file"}
+	if disklimit.TryQuota(dir) == nil {
+		limit.Detail = "--disk works, by project quotas"
+	} else if err := disklimit.Try(); err != nil {
 		limit = doctor.Result{Name: "disk limits", Status: doctor.Warn, Detail: "no engine can have --disk: " + err.Error(), Remedy: "install e2fsprogs; in a container, give it /dev/loop-control and /dev/loop*"}
 	}
 	return []doctor.Result{forks, limit}

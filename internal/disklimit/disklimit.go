@@ -1,5 +1,6 @@
-// Package disklimit bounds what a directory can hold: a file system of its own is mounted
-// there, in a sparse file that takes as much of the disk as is in it. What is deleted
+// Package disklimit bounds what a directory can hold, in one of two ways. A project quota
+// needs a file system that is mounted for it. Everywhere else a file system of its own is
+// mounted there, in a sparse file that takes as much of the disk as is in it; what is deleted
 // inside is given back.
 //
 // Sizes are bytes. The package knows nothing of engines.
@@ -23,6 +24,12 @@ import (
 // Least is the smallest limit: less is used up by an empty file system and dockerd.
 const Least = 64 << 20
 
+// What holds a limit.
+const (
+	Quota = "quota" // of a project
+	Loop  = "loop"  // a file system in a file
+)
+
 // ErrUnable says that this machine cannot limit a directory.
 var ErrUnable = errors.New("this machine cannot limit a directory's size")
 
@@ -36,7 +43,8 @@ type Options struct {
 	Volatile bool
 }
 
-// Try says what is missing on this machine, or nil. It changes nothing.
+// Try says what is missing on this machine for a file system in a file, or nil. It changes
+// nothing.
 func Try() error {
 	if _, err := findMkfs(); err != nil {
 		return err

@@ -41,7 +41,7 @@ func (m *Manager) dropData(_ context.Context, info *Info) error {
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := m.leaveData(info); err != nil {
+	if err := m.endDisk(info); err != nil {
 		return err
 	}
 	trash := filepath.Join(m.paths.Trash(), fmt.Sprintf("%s-%d", info.ID, time.Now().UnixNano()))

@@ -19,6 +19,8 @@ type DiskUse struct {
 	Own    int64  `json:"own"`              // what would be free without it
 	Shared int64  `json:"shared"`           // what others need as well
 	Limit  int64  `json:"limit,omitempty"`  // --disk of an engine
+	// LimitBy is what holds Limit: [disklimit.Quota] or [disklimit.Loop].
+	LimitBy string `json:"limit_by,omitempty"`
 }
 
 // DiskReport is what berth takes on disk, in bytes.
@@ -48,7 +50,7 @@ func (m *Manager) Disk(ctx context.Context) (DiskReport, error) {
 		r.Uses, holders = append(r.Uses, u), append(holders, h)
 	}
 	for _, e := range engines {
-		add(DiskUse{Kind: "engine", Name: e.Name, Status: e.Status, Limit: e.Spec.Limits.Disk, Shared: layersOf(snapshots, e.Bases)},
+		add(DiskUse{Kind: "engine", Name: e.Name, Status: e.Status, Limit: e.Spec.Limits.Disk, LimitBy: e.DiskLimit, Shared: layersOf(snapshots, e.Bases)},
 			diskusage.Holder{Paths: []string{m.paths.StateEngine(e.ID)}})
 	}
 	for _, s := range snapshots {

@@ -10,9 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/internal/bundle"
 	"github.com/berth-dev/berth/internal/ids"
@@ -100,13 +98,14 @@ func (l *launch) populate(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	forked, err := store.Fork(ctx, man, snapshot.Forking{
-		Data: l.info.Data, IDs: l.info.ownerIDs(), Isolation: string(l.info.Spec.Isolation),
-		NoVolumes: l.info.Spec.NoVolumes, Driver: os.Getenv(EnvDriver),
+	var forked snapshot.Forked
+	err = l.withinDisk(func() error {
+		forked, err = store.Fork(ctx, man, snapshot.Forking{
+			Data: l.info.Data, IDs: l.info.ownerIDs(), Isolation: string(l.info.Spec.Isolation),
+			NoVolumes: l.info.Spec.NoVolumes, Driver: os.Getenv(EnvDriver),
+		})
+		return err
 	})
-	if limit := l.info.Spec.Limits.Disk; limit > 0 && errors.Is(err, unix.ENOSPC) {
-		return fmt.Errorf("%w; what a fork copies of the snapshot does not fit --disk %s, give more", err, units.BytesSize(float64(limit)))
-	}
 	if err != nil {
 		return err
 	}

@@ -147,12 +147,14 @@ type Info struct {
 	ShareGIDs ids.Range `json:"share_gids,omitzero"`
 	// Bases are the snapshots whose layers are mounted in the engine; none of them can be
 	// removed. Sharing is how a fork came by its layers: link, reflink or copy.
-	Bases    []layers.Base `json:"bases,omitempty"`
-	Sharing  string        `json:"sharing,omitempty"`
-	OOMKills int           `json:"oom_kills"`         // times that the engine's own memory limit made the kernel kill
-	Revived  bool          `json:"revived,omitempty"` // started again on the data root it had
-	Created  time.Time     `json:"created"`
-	Ready    time.Time     `json:"ready,omitzero"`
+	Bases   []layers.Base `json:"bases,omitempty"`
+	Sharing string        `json:"sharing,omitempty"`
+	// DiskLimit is what holds Spec.Limits.Disk: [disklimit.Quota] or [disklimit.Loop].
+	DiskLimit string    `json:"disk_limit,omitempty"`
+	OOMKills  int       `json:"oom_kills"`         // times that the engine's own memory limit made the kernel kill
+	Revived   bool      `json:"revived,omitempty"` // started again on the data root it had
+	Created   time.Time `json:"created"`
+	Ready     time.Time `json:"ready,omitzero"`
 }
 
 // DockerHost is the value of DOCKER_HOST that reaches the engine.

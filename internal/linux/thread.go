@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -23,4 +24,22 @@ func OnThread(f func() error) error {
 		done <- f() // the thread is never unlocked: it ends with this goroutine
 	}()
 	return <-done
+}
+
+// WithinLimits runs f on a thread that has no more than it is allowed of processes, disk and
+// the like: without CAP_SYS_RESOURCE, by which root goes beyond limits (capabilities(7)). That
+// holds for what f does itself, not for goroutines or processes that it starts.
+func WithinLimits(f func() error) error {
+	return OnThread(func() error {
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var sets [2]unix.CapUserData
+		if err := unix.Capget(&header, &sets[0]); err != nil {
+			return os.NewSyscallError("capget", err)
+		}
+		sets[0].Effective &^= 1 << unix.CAP_SYS_RESOURCE
+		if err := unix.Capset(&header, &sets[0]); err != nil {
+			return os.NewSyscallError("capset", err)
+		}
+		return f()
+	})
 }

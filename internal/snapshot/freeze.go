@@ -20,8 +20,8 @@ type Source struct {
 	Bases     []layers.Base // what the engine is a fork of, if that is mounted in it
 	Payload   string
 	Engine    string
-	// Apart says that the data root has a file system of its own, from which layers cannot
-	// be moved: they are copied, and the data root stays as it is.
+	// Apart says that the data root has a file system or a quota of its own: what it holds is
+	// copied, neither moved nor linked, and the data root stays as it is.
 	Apart bool
 	// Live has the processes stand still that use the data root. Layers are copied then, most
 	// of them before that: who made them could write to those that move, by handles that it
@@ -118,7 +118,7 @@ func (d *draft) copyData(ctx context.Context) (err error) {
 	}
 	defer to.Close()
 	return tree.Copy(ctx, from, to, tree.Options{
-		From: d.src.IDs, To: d.src.IDs, Link: isBlob,
+		From: d.src.IDs, To: d.src.IDs, Link: func(rel string) bool { return isBlob(rel) && !d.src.Apart },
 		Skip: func(rel string) bool { return leftOut(rel, d.src.Containers) || d.leftOutLayer(rel) },
 	})
 }

@@ -17,12 +17,18 @@ import (
 func TestDiskLimit(t *testing.T) {
 	leak.Guard(t, scope)
 	create(t, "tmpl")
-	before := hash(t, store)
 	t.Run("refused", func(t *testing.T) {
 		refused(t, []string{"--disk", "64m"}, "run", "--disk", "1m", "--", "true")
 		t.Setenv("PATH", "/nothing")
 		refused(t, []string{"mkfs.ext4", "e2fsprogs"}, "run", "--no-docker-cli", "--disk", "100m", "--", "/bin/true")
 	})
+	limited(t, "/var/lib/berth", "loop")
+}
+
+// limited exercises engines with --disk, held by what is named, and the snapshot tmpl.
+func limited(t *testing.T, state, by string) {
+	t.Helper()
+	before := hash(t, state+"/snapshots")
 	large := filepath.Join(t.TempDir(), "large.tar")
 	img, err := image.Build(image.Options{Ballast: 40 << 20})
 	if err == nil {
@@ -33,16 +39,25 @@ func TestDiskLimit(t *testing.T) {
 	}
 	t.Run("a fork that does not fit", func(t *testing.T) {
 		must(t, "snapshot", "create", "large", "--load", large, "--run", "docker volume create vol; docker run --rm -v vol:/v large:1 cp /ballast /v/ballast")
-		refused(t, []string{"no space left", "--disk 64MiB"}, "run", "--disk", "64m", "--from", "large", "--", "true")
+		refused(t, []string{"--disk 64MiB", "give more"}, "run", "--disk", "64m", "--from", "large", "--", "true")
+		// Its blob counts, its layer does not.
 		ok(t, "without volumes it fits", berth(t, "run", "--disk", "64m", "--no-volumes", "--from", "large", "--", "docker", "run", "--rm", "large:1", "true"))
 		must(t, "snapshot", "rm", "large")
 		must(t, "gc")
 	})
 	docker := up(t, "small", "--disk", "200m", "--from", "tmpl")
 	ok(t, "layers", docker("run", "--rm", "built:1", "sh", "-ec", look), "replaced")
-	if r := docker("run", "--rm", "-v", "big:/v", imageName, "sh", "-c", "dd if=/dev/zero of=/v/f bs=1M count=300"); r.code == 0 || !strings.Contains(r.err, "No space left") {
-		t.Errorf("more than the limit was written: %s", r)
+	ok(t, "inspect", result{out: must(t, "inspect", "small")}, `"disk_limit": "`+by+`"`, `"sharing": "link"`)
+	if by == "quota" { // a file system needs some of it for itself
+		ok(t, "the size of the disk", docker("run", "--rm", imageName, "df", "-k", "/"), fmt.Sprint(200<<10))
 	}
+	overfill := func() {
+		t.Helper()
+		if r := docker("run", "--rm", "-v", "big:/v", imageName, "sh", "-c", "dd if=/dev/zero of=/v/f bs=1M count=300"); r.code == 0 || !strings.Contains(r.err, "No space left") && !strings.Contains(r.err, "quota exceeded") {
+			t.Errorf("more than the limit was written: %s", r)
+		}
+	}
+	overfill()
 	if r := docker("load", "-q", "-i", large); r.code == 0 {
 		t.Errorf("an image was loaded onto a full disk: %s", r)
 	}
@@ -52,10 +67,10 @@ func TestDiskLimit(t *testing.T) {
 	ok(t, "what did not fit before", docker("rmi", "large:1"))
 	ok(t, "after the disk was full", docker("run", "--name", "box", imageName, "touch", "/made"))
 	ok(t, "after the disk was full", docker("commit", "box", "made:1"))
-	if used := onDisk(t, "/var/lib/berth/engines"); used > 100<<20 {
+	if used := onDisk(t, state+"/engines"); used > 100<<20 {
 		t.Errorf("what was deleted inside still takes %d bytes of the disk", used)
 	}
-	if out := must(t, "disk"); !strings.Contains(out, "200MiB") || !strings.Contains(out, "tmpl@1") {
+	if out := must(t, "disk"); !strings.Contains(out, "200MiB ("+by+")") || !strings.Contains(out, "tmpl@1") {
 		t.Errorf("berth disk: %s", out)
 	}
 	must(t, "snapshot", "create", "paused", "--from", "small")
@@ -74,6 +89,8 @@ func TestDiskLimit(t *testing.T) {
 	must(t, "rm", "fork")
 	must(t, "start", "small")
 	ok(t, "the engine itself", docker("run", "--rm", "made:1", "sh", "-ec", "ls /made"), "/made")
+	overfill()
+	ok(t, "a limited fork of it", berth(t, "run", "--disk", "100m", "--from", "taken", "--", "docker", "run", "--rm", "made:1", "ls", "/made"), "/made")
 	must(t, "snapshot", "rm", "taken")
 	must(t, "rm", "small")
 	// And one whose monitor is killed.
@@ -86,7 +103,7 @@ func TestDiskLimit(t *testing.T) {
 		}
 	}
 	must(t, "gc")
-	same(t, before, hash(t, store))
+	same(t, before, hash(t, state+"/snapshots"))
 }
 
 // onDisk is what a tree takes, in bytes.

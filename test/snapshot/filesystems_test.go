@@ -159,7 +159,7 @@ func fill(t *testing.T, path string) {
 }
 
 // stateOn makes the state directory of what follows on a fresh file system.
-func stateOn(t *testing.T, kind string, mkfs []string) string {
+func stateOn(t *testing.T, kind string, mkfs []string, options ...string) string {
 	t.Helper()
 	base := t.TempDir()
 	state := filepath.Join(base, "state")
@@ -168,7 +168,7 @@ func stateOn(t *testing.T, kind string, mkfs []string) string {
 	}
 	args := []string{"-t", kind, kind, state}
 	if mkfs != nil {
-		args = []string{"-t", kind, "-o", "loop", makeFileSystem(t, filepath.Join(base, "image"), mkfs), state}
+		args = []string{"-t", kind, "-o", strings.Join(append(options, "loop"), ","), makeFileSystem(t, filepath.Join(base, "image"), mkfs), state}
 	}
 	if out, err := exec.Command("mount", args...).CombinedOutput(); err != nil {
 		t.Skipf("this machine cannot mount %s: %s", kind, strings.TrimSpace(string(out)))

@@ -30,6 +30,7 @@ var suites = []suite{
 	{dir: "internal/cgroup/leaf"},
 	{dir: "internal/pid1"},
 	{dir: "internal/network/veth"},
+	{dir: "internal/disklimit"},
 	{module: "test", dir: "leak"},
 	{module: "test", dir: "sandbox"},
 	{module: "test", dir: "vm/systemd"},
