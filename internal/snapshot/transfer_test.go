@@ -306,6 +306,47 @@ func TestPushAndPull(t *testing.T) {
 	}
 }
 
+// A push that ends in the middle has moved nothing for nothing, and can be pulled only when it
+// was done again.
+func TestPushResumes(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var begun, arrived atomic.Int64
+	two := make(chan struct{})
+	r, ref := testRegistry(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if req.Method == http.MethodPatch && begun.Add(1) > 2 && ctx.Err() == nil {
+				<-two
+				cancel()
+				panic(http.ErrAbortHandler)
+			}
+			h.ServeHTTP(w, req)
+			if req.Method == http.MethodPut && strings.Contains(req.URL.Path, "/blobs/") && arrived.Add(1) == 2 {
+				close(two)
+			}
+		})
+	})
+	s, m := frozen(t)
+	out, err := s.Export(t.Context(), m.Ref())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	if err := r.Push(ctx, ref, out.Artifact); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if _, err := r.Pull(t.Context(), ref); err == nil {
+		t.Error("half a snapshot can be pulled")
+	}
+	there := arrived.Swap(0)
+	if err := r.Push(t.Context(), ref, out.Artifact); err != nil {
+		t.Fatal(err)
+	}
+	if again := arrived.Load(); there == 0 || there+again != 4 {
+		t.Errorf("%d blobs arrived, and then %d more of 4", there, again)
+	}
+}
+
 // cutter ends answers early.
 type cutter struct {
 	http.ResponseWriter

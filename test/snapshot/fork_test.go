@@ -2,11 +2,14 @@ package snapshot
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/berth-dev/berth/test/leak"
 )
@@ -112,6 +115,47 @@ func TestVersionsAndRemoval(t *testing.T) {
 	refused(t, []string{"no such snapshot"}, "run", "--from", "nothing", "--", "true")
 	refused(t, []string{"rootful"}, "run", "--isolation", "rootful", "--from", "tmpl", "--", "true")
 	must(t, "rm", "fork", "old")
+}
+
+// What was changed in a snapshot is found and named, whatever part it is.
+func TestVerify(t *testing.T) {
+	leak.Guard(t, scope)
+	create(t, "tmpl")
+	if out := must(t, "snapshot", "verify", "tmpl"); out != "tmpl@1" {
+		t.Errorf("verify printed %q", out)
+	}
+	refused(t, []string{"no such snapshot"}, "snapshot", "verify", "nothing")
+	for what, pattern := range map[string]string{
+		"blob":  "data/containerd/daemon/io.containerd.content.v1.content/blobs/sha256/*",
+		"layer": "layers/*/fs/bin/busybox", "metadata": "data/containerd/daemon/io.containerd.metadata.v1.bolt/meta.db",
+	} {
+		t.Run(what, func(t *testing.T) {
+			found, err := filepath.Glob(filepath.Join(store, "tmpl/1", pattern))
+			if err != nil || len(found) == 0 {
+				t.Fatalf("%v, %v", found, err)
+			}
+			original, info := []byte(read(t, found[0])), stat(t, found[0])
+			changed := slices.Clone(original)
+			changed[len(changed)/2] ^= 1
+			if err := os.WriteFile(found[0], changed, 0); err != nil {
+				t.Fatal(err)
+			}
+			refused(t, []string{"tmpl@1", what, "changed"}, "snapshot", "verify", "tmpl")
+			if err := errors.Join(os.WriteFile(found[0], original, 0), os.Chtimes(found[0], time.Time{}, info.ModTime())); err != nil {
+				t.Fatal(err)
+			}
+			must(t, "snapshot", "verify", "tmpl")
+		})
+	}
+}
+
+func stat(t *testing.T, path string) os.FileInfo {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
 }
 
 // A stopped engine's snapshot takes its layers, and the engine goes on.
