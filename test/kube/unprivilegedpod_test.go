@@ -33,6 +33,10 @@ func TestUnprivilegedPod(t *testing.T) {
 			if got := ns.Exec("deployment/build", "engine", "cat", "/proc/1/attr/current"); got != confined {
 				t.Errorf("AppArmor: the engine is %q, want %q", got, confined)
 			}
+			// What every user may read, and the profile forbids.
+			if seen := ns.Exec("deployment/build", "engine", "sh", "-c", "find /sys/firmware -mindepth 2 2>/dev/null | head -n 1"); (seen == "") != (profile != "Unconfined") {
+				t.Errorf("AppArmor: the engine, which is %q, sees of the node's firmware: %q", confined, seen)
+			}
 			uid := strings.ReplaceAll(ns.Get("pods", "{.items[0].metadata.uid}"), "-", "_") // systemd's spelling
 			for _, line := range groupsOf(t, "sleep", "87654") {
 				if !strings.Contains(line, uid) {
