@@ -111,7 +111,9 @@ func serve(ctx context.Context, c Config, p *plan, env map[string]string) (int, 
 	if err := loadImages(ctx, e.socket(), imagesDir, say); err != nil {
 		say("%v", err)
 	}
-	health.ready(e.socket(), newRegistries(p.certs, p.spec.Trust.CAs, say))
+	if err := health.ready(e.socket(), newRegistries(p.certs, p.spec.Trust.CAs, say)); err != nil {
+		return 125, err
+	}
 	slim(say)
 	if c.ready != nil {
 		c.ready()

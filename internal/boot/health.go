@@ -1,14 +1,16 @@
 package boot
 
 import (
-	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,7 +18,11 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-const healthy = "ready\n"
+// ready is what a ready engine says to who asks.
+type ready struct {
+	Socket     string     // where it serves
+	Registries []registry // to be looked at; who does that answers with what is wrong, by host
+}
 
 // healthSocket is not below runtimeDir: that is mounted over at the start, and who waits for
 // the socket would wait at the wrong place.
@@ -30,17 +36,18 @@ const beginning = 5 * time.Second
 const pingTime = 8 * time.Second
 
 // health answers the image's HEALTHCHECK and a pod's probes: who connects hears when the
-// engine is ready, at once or later, or is cut off when it ends. Once it is ready, the
-// engine is asked each time, so that one that hangs is noticed. What follows for who goes on
-// reading is about registries, see registries.
+// engine is ready, at once or later, or is cut off when it ends. Whoever asks then asks the engine
+// as well, so that one that hangs is noticed, and looks at registries: a program that ends soon
+// does that, and not this one, in whose memory it would stay.
 type health struct {
-	path  string // of the socket; removed at the end
-	ln    net.Listener
-	is    chan struct{}               // closed when ready
-	ask   func(context.Context) error // set when ready
-	regs  *registries                 // set when ready
-	ended chan struct{}
-	once  sync.Once
+	path   string // of the socket; removed at the end
+	ln     net.Listener
+	is     chan struct{} // closed when ready
+	engine string        // its socket, set when ready
+	plain  []byte        // what is said without registries, set when ready
+	regs   *registries   // set when ready
+	ended  chan struct{}
+	once   sync.Once
 }
 
 func newHealth(path string) (*health, error) {
@@ -77,27 +84,28 @@ func (h *health) answer(conn net.Conn) {
 	defer conn.Close()
 	select {
 	case <-h.is:
-		ctx, cancel := context.WithTimeout(context.Background(), pingTime)
-		defer cancel()
-		answer := healthy
-		if err := h.ask(ctx); err != nil {
-			answer = "the engine does not answer: " + err.Error()
-		}
-		if _, err := io.WriteString(conn, answer); err != nil || answer != healthy {
+		list := h.regs.toLook()
+		if len(list) == 0 {
+			_, _ = conn.Write(h.plain)
 			return
 		}
-		// A line tells who wants to know of registries as well.
-		if _, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
-			_, _ = io.WriteString(conn, strings.Join(h.regs.distrusted(ctx), "; "))
+		var advice map[string]string
+		if json.NewEncoder(conn).Encode(ready{h.engine, list}) == nil && json.NewDecoder(conn).Decode(&advice) == nil {
+			h.regs.looked(advice)
 		}
 	case <-h.ended:
 	}
 }
 
 // ready says that the engine serves on a socket, and pulls from registries.
-func (h *health) ready(socket string, regs *registries) {
-	h.ask, h.regs = func(ctx context.Context) error { return ping(ctx, socket) }, regs
+func (h *health) ready(socket string, regs *registries) error {
+	plain, err := json.Marshal(ready{Socket: socket})
+	if err != nil {
+		return err
+	}
+	h.engine, h.plain, h.regs = socket, plain, regs
 	close(h.is)
+	return nil
 }
 
 func (h *health) close() {
@@ -129,33 +137,38 @@ func askHealth(ctx context.Context, path string, patience time.Duration, registr
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	in := bufio.NewReader(conn)
-	text, err := in.ReadString('\n')
-	if text == healthy && registries {
-		return askRegistries(conn, in)
+	var answer ready
+	if err := json.NewDecoder(conn).Decode(&answer); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err == io.EOF {
+			err = nil
+		}
+		return errors.Join(errors.New("the engine ended before it was ready; its log says why"), err)
 	}
-	switch {
-	case text == healthy:
-		return nil
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case len(text) > 0:
-		return errors.New(text)
-	case err == io.EOF:
-		err = nil
-	}
-	return errors.Join(errors.New("the engine ended before it was ready; its log says why"), err)
-}
-
-func askRegistries(conn net.Conn, in io.Reader) error {
-	if _, err := io.WriteString(conn, "registries\n"); err != nil {
+	if err := askEngine(ctx, answer.Socket); err != nil || !registries || len(answer.Registries) == 0 {
 		return err
 	}
-	text, err := io.ReadAll(in)
-	if len(text) > 0 {
-		return errors.New(string(text))
+	advice := look(ctx, answer.Registries)
+	// The engine's log has it as well, when this returns. An engine that ends now has no use for it.
+	if err := json.NewEncoder(conn).Encode(advice); err == nil {
+		_, _ = io.Copy(io.Discard, conn)
 	}
-	return err
+	if wrong := slices.DeleteFunc(slices.Sorted(maps.Values(advice)), func(s string) bool { return s == "" }); len(wrong) > 0 {
+		return errors.New(strings.Join(wrong, "; "))
+	}
+	return nil
+}
+
+// askEngine asks an engine whether it answers.
+func askEngine(ctx context.Context, socket string) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	defer cancel()
+	if err := ping(ctx, socket); err != nil {
+		return fmt.Errorf("the engine does not answer: %w", err)
+	}
+	return nil
 }
 
 // dialHealth connects to the socket at path, which its maker renames to that (inotify(7)).

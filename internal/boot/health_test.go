@@ -33,7 +33,9 @@ func TestHealthAsksTheEngine(t *testing.T) {
 		}
 		answer := make(chan error)
 		go func() { answer <- askHealth(t.Context(), path, 0, false) }()
-		h.ready(api(t, status), &registries{}) // the one above has waited, or comes now
+		if err := h.ready(api(t, status), &registries{}); err != nil {
+			t.Fatal(err)
+		} // the one above has waited, or comes now
 		err = <-answer
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("status %d: %v", status, err)
@@ -76,7 +78,9 @@ func TestHealthWaitsForTheBeginning(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.ready(api(t, 200), &registries{})
+		if err := h.ready(api(t, 200), &registries{}); err != nil {
+			t.Fatal(err)
+		}
 		if err := <-answer; err != nil {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -2,7 +2,6 @@ package boot
 
 import (
 	"context"
-	"crypto/x509"
 	"maps"
 	"net"
 	"slices"
@@ -26,9 +25,10 @@ type registries struct {
 	said []string
 }
 
+// registry is one that is to be looked at, and whom to trust for it.
 type registry struct {
-	host  string
-	roots *x509.CertPool
+	Host  string
+	Roots []string // PEM, beside the system's
 }
 
 // newRegistries takes those that certs has authorities for; cas, if any, count for all of them.
@@ -36,56 +36,64 @@ type registry struct {
 func newRegistries(certs certsd.Tree, cas string, say func(string, ...any)) *registries {
 	r := &registries{say: say}
 	for _, host := range slices.Sorted(maps.Keys(certs)) {
-		if len(certs.Named(host, ".crt")) == 0 || certsd.CheckRegistry(host) != nil {
-			continue
-		}
-		roots, err := trust.Pool(cas, certs.Trusted(host))
-		if err == nil { // dockerd says of a file that is none
-			r.left = append(r.left, registry{host, roots})
+		if len(certs.Named(host, ".crt")) > 0 && certsd.CheckRegistry(host) == nil {
+			r.left = append(r.left, registry{host, []string{cas, certs.Trusted(host)}})
 		}
 	}
 	return r
 }
 
-// distrusted says what is wrong with the certificates of registries, a line each, and says it
-// in the log once. Those that are trusted, and those that no certificate is seen of, are not
-// asked again.
-func (r *registries) distrusted(ctx context.Context) []string {
+// toLook are those that somebody has to look at.
+func (r *registries) toLook() []registry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.left) == 0 {
-		return nil
-	}
-	defer slim(r.say) // nothing else here speaks TLS
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
-	advice := make([]string, len(r.left))
-	var wg sync.WaitGroup
-	for i, reg := range r.left {
-		wg.Go(func() { advice[i] = reg.look(ctx) })
-	}
-	wg.Wait()
-	var left []registry
-	for i, text := range advice {
-		if text == "" {
-			continue
-		}
-		left = append(left, r.left[i])
-		if !slices.Contains(r.said, text) {
+	return slices.Clone(r.left)
+}
+
+// looked takes what was found, by host, and says what is wrong in the log once. Those that are
+// trusted, and those that no certificate was seen of, are not looked at again.
+func (r *registries) looked(advice map[string]string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer slim(r.say)
+	r.left = slices.DeleteFunc(r.left, func(reg registry) bool {
+		text, seen := advice[reg.Host]
+		if text != "" && !slices.Contains(r.said, text) {
 			r.said = append(r.said, text)
 			r.say("%s", text)
 		}
-	}
-	r.left = left
-	return slices.DeleteFunc(advice, func(s string) bool { return s == "" })
+		return seen && text == ""
+	})
 }
 
-// look judges a registry's certificate as dockerd does, from the container's network, in which
-// the engine's connections end up.
+// look judges the certificates of registries as dockerd does, from the container's network, in
+// which the engine's connections end up. It says what is wrong, by host.
+func look(ctx context.Context, list []registry) map[string]string {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	advice := map[string]string{}
+	var mu sync.Mutex // guards advice
+	var wg sync.WaitGroup
+	for _, reg := range list {
+		wg.Go(func() {
+			text := reg.look(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			advice[reg.Host] = text
+		})
+	}
+	wg.Wait()
+	return advice
+}
+
 func (r registry) look(ctx context.Context) string {
-	seen, err := trust.Inspect(ctx, (&net.Dialer{}).DialContext, r.host, r.roots)
+	roots, err := trust.Pool(r.Roots...)
+	if err != nil {
+		return "" // dockerd says of a file that has no certificate
+	}
+	seen, err := trust.Inspect(ctx, (&net.Dialer{}).DialContext, r.Host, roots)
 	if err != nil {
 		return "" // it may be down, or serve without TLS: a pull will say so
 	}
-	return seen.Advice(r.host)
+	return seen.Advice(r.Host)
 }

@@ -47,7 +47,9 @@ func TestRegistriesThatAreNotTrustedAreToldOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.close()
-	h.ready(api(t, 200), r)
+	if err := h.ready(api(t, 200), r); err != nil {
+		t.Fatal(err)
+	}
 	for range 2 {
 		err := askHealth(t.Context(), path, 0, true)
 		if err == nil || !strings.Contains(err.Error(), host) || !strings.Contains(err.Error(), "Right CA") || strings.Contains(err.Error(), "127.0.0.1:1:") {
@@ -57,14 +59,18 @@ func TestRegistriesThatAreNotTrustedAreToldOf(t *testing.T) {
 	if err := askHealth(t.Context(), path, 0, false); err != nil {
 		t.Errorf("who did not ask for registries: %v", err)
 	}
+	r.mu.Lock()
 	if len(log) != 1 || !strings.Contains(log[0], host) {
 		t.Errorf("the log has %q, want one line", log)
 	}
+	r.mu.Unlock()
 	give(host, right)
 	r = newRegistries(certs(), "", t.Logf)
 	for range 2 {
-		if bad := r.distrusted(t.Context()); len(bad) > 0 || len(r.left) > 0 {
-			t.Errorf("with the right authority: %q, and it will be asked again: %v", bad, r.left)
+		advice := look(t.Context(), r.toLook())
+		r.looked(advice)
+		if advice[host] != "" || len(r.left) > 0 {
+			t.Errorf("with the right authority: %q, and it will be looked at again: %v", advice, r.left)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/internal/cgroup/leaf"
+	"github.com/berth-dev/berth/internal/linux"
 )
 
 const (
@@ -163,7 +164,10 @@ func (i *initProcess) listenForReady() error {
 	if err := os.MkdirAll(filepath.Dir(notifySocket), 0o700); err != nil {
 		return err
 	}
-	return OnReady(notifySocket, func() { i.send(Message{Ready: true}) })
+	return OnReady(notifySocket, func() {
+		i.send(Message{Ready: true})
+		_ = linux.Slim() // from now on this process only waits
+	})
 }
 
 // OnReady makes the socket at path for a process that says when it is ready (sd_notify(3)),
