@@ -153,6 +153,9 @@ func (r *results) close() error {
 		r.conv = nil
 	}
 	path := strings.TrimSuffix(r.all.Name(), partial)
+	if len(r.result) == 0 { // nothing to know of
+		return errors.Join(err, r.all.Close(), r.raw.Close(), os.Remove(path+partial))
+	}
 	if r.s.Run != core {
 		err = errors.Join(err, r.keepOlder(path))
 	}
