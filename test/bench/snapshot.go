@@ -52,7 +52,11 @@ func (b *bench) snapshots(ctx context.Context) error {
 	}
 	b.add(summarize("docker load of 20 images, 5 GB", "ms", []float64{ms(took)}))
 	b.add(summarize("snapshot create --from ENGINE, 5 GB", "ms", []float64{ms(create)}).atMost(2000))
-	b.add(summarize("snapshot create --from ENGINE that runs, 5 GB", "ms", []float64{ms(live)}))
+	running := summarize("snapshot create --from ENGINE that runs, 5 GB", "ms", []float64{ms(live)})
+	if sharesData(stateDir()) == nil { // else its layers are copied
+		running = running.atMost(2000)
+	}
+	b.add(running)
 	b.add(summarize("for which the engine stood still", "ms", []float64{pause}))
 	pull, err := b.pullLarge(ctx)
 	if err != nil {
@@ -130,6 +134,26 @@ func (b *bench) liveSnapshot(ctx context.Context) (took time.Duration, pause flo
 		_, err = b.output(ctx, "gc")
 	}
 	return took, pause, err
+}
+
+// sharesData says why files in dir cannot share what they hold (ioctl_ficlone(2)), or nil.
+func sharesData(dir string) error {
+	var files [2]*os.File
+	for i := range files {
+		f, err := os.CreateTemp(dir, "bench-")
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := os.Remove(f.Name()); err != nil {
+			return err
+		}
+		files[i] = f
+	}
+	if _, err := files[0].WriteString("shared"); err != nil {
+		return err
+	}
+	return unix.IoctlFileClone(int(files[1].Fd()), int(files[0].Fd()))
 }
 
 func (b *bench) timed(ctx context.Context, args ...string) (time.Duration, error) {
