@@ -57,7 +57,8 @@ func (a *app) exportSnapshots(ctx context.Context, s *snapshot.Store, refs []sna
 	}
 	write := func(w io.Writer) error { return artifact.WriteArchive(ctx, w, all) }
 	if out == "-" {
-		return write(a.Out)
+		_, err := abandoned(ctx, func() (struct{}, error) { return struct{}{}, write(a.Out) })
+		return err
 	}
 	return writeWhole(out, write)
 }
@@ -81,7 +82,7 @@ already are shared with it.`,
 			if err != nil {
 				return err
 			}
-			f, err := a.openArchive(m, args[0])
+			f, err := a.openArchive(cmd.Context(), m, args[0])
 			if err != nil {
 				return err
 			}
@@ -114,19 +115,41 @@ func checkImport(cmd *cobra.Command, name []string, isolation string) error {
 }
 
 // openArchive opens a file, or writes what comes by a pipe to one that has no name.
-func (a *app) openArchive(m *engine.Manager, path string) (*os.File, error) {
-	f := a.In
-	if path != "-" {
-		var err error
-		if f, err = os.Open(path); err != nil {
-			return nil, err
+func (a *app) openArchive(ctx context.Context, m *engine.Manager, path string) (*os.File, error) {
+	return abandoned(ctx, func() (*os.File, error) {
+		f := a.In
+		if path != "-" {
+			var err error
+			if f, err = os.Open(path); err != nil {
+				return nil, err
+			}
 		}
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			return f, nil
+		}
+		defer f.Close()
+		return m.Snapshots().Spool(f)
+	})
+}
+
+// abandoned does what may wait for the other end of a pipe, for ever. When ctx ends, it is left
+// alone, for nothing but the end of this process would end it.
+func abandoned[T any](ctx context.Context, do func() (T, error)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
 	}
-	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-		return f, nil
+	done := make(chan outcome, 1)
+	go func() {
+		value, err := do()
+		done <- outcome{value, err}
+	}()
+	select {
+	case o := <-done:
+		return o.value, o.err
+	case <-ctx.Done():
+		return *new(T), ctx.Err()
 	}
-	defer f.Close()
-	return m.Snapshots().Spool(f)
 }
 
 func (a *app) importAll(cmd *cobra.Command, m *engine.Manager, all []*artifact.Incoming, name string, isolation engine.Isolation, asJSON bool) error {

@@ -106,7 +106,7 @@ func fetchRest(ctx context.Context, in *artifact.Incoming, d v1.Descriptor, f *o
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	err = artifact.Verify(f, d).Close()
+	err = artifact.Verify(ctx, f, d).Close()
 	if errors.Is(err, artifact.ErrDamaged) {
 		if info, statErr := f.Stat(); statErr == nil && info.Size() < d.Size {
 			return io.ErrUnexpectedEOF // the connection broke; the rest comes next

@@ -66,7 +66,7 @@ func (i *importer) copyBlob(ctx context.Context, b artifact.Blob, to, from strin
 		return err
 	}
 	defer f.Close()
-	v := artifact.Verify(r, i.in.Part(b.Digest))
+	v := artifact.Verify(ctx, r, i.in.Part(b.Digest))
 	if _, err := io.Copy(f, v); err != nil {
 		return err
 	}

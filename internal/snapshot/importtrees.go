@@ -30,7 +30,7 @@ func (i *importer) unpack(ctx context.Context, t artifact.Tree, dir string) erro
 		return err
 	}
 	defer r.Close()
-	v := artifact.Verify(r, part)
+	v := artifact.Verify(ctx, r, part)
 	z, err := zstd.NewReader(v, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(64<<20))
 	if err != nil {
 		return err

@@ -2,14 +2,16 @@ package snapshot
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/berth-dev/berth/internal/snapshot/artifact"
 )
 
 // Verify compares a snapshot, without its bases, with its manifest: blobs by their
@@ -56,28 +58,29 @@ func verifyBlobs(ctx context.Context, root *os.Root, differs func(string)) error
 		return err
 	}
 	for _, e := range found {
-		if err := ctx.Err(); err != nil {
+		err := verifyBlob(ctx, root, e.Name())
+		if errors.Is(err, artifact.ErrDamaged) {
+			differs("blob " + e.Name() + " was changed")
+		} else if err != nil {
 			return err
-		}
-		name := e.Name()
-		sum, err := sha256Of(root, filepath.Join(dataDir, blobsDir, name))
-		if err != nil {
-			return err
-		}
-		if sum != name {
-			differs("blob " + name + " was changed")
 		}
 	}
 	return nil
 }
 
-func sha256Of(root *os.Root, name string) (string, error) {
-	f, err := root.Open(name)
+func verifyBlob(ctx context.Context, root *os.Root, name string) error {
+	f, err := root.Open(filepath.Join(dataDir, blobsDir, name))
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer f.Close()
-	h := sha256.New()
-	_, err = io.Copy(h, f)
-	return hex.EncodeToString(h.Sum(nil)), err
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	want := v1.Descriptor{Digest: digest.NewDigestFromEncoded(digest.SHA256, name), Size: info.Size()}
+	if want.Digest.Validate() != nil {
+		return fmt.Errorf("%w: a blob is called %s", artifact.ErrDamaged, name)
+	}
+	return artifact.Verify(ctx, f, want).Close()
 }

@@ -1,12 +1,16 @@
 package snapshot
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/berth-dev/berth/test/leak"
 	"github.com/berth-dev/berth/test/registry"
@@ -91,6 +95,64 @@ func TestExportAndImport(t *testing.T) {
 		ok(t, "layers", docker("run", "--rm", "built:1", "sh", "-ec", look), "replaced", "only", "1000:1000", "step")
 		must(t, "rm", "rootful")
 	})
+}
+
+// Who waits for the other end of a pipe can be interrupted.
+func TestInterruptedAtAPipe(t *testing.T) {
+	leak.Guard(t, scope)
+	create(t, "tmpl")
+	for _, args := range [][]string{{"snapshot", "import", "-", "copy"}, {"snapshot", "export", "-o", "-", "tmpl"}} {
+		theirs, ours := make([]*os.File, 2), make([]*os.File, 2)
+		for i := range theirs {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			defer w.Close()
+			theirs[i], ours[i] = r, w
+			if i == 1 { // its output
+				theirs[i], ours[i] = w, r
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, berthProgram, args...)
+		cmd.Dir, cmd.Stdin, cmd.Stdout = "/", theirs[0], theirs[1]
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if args[1] == "import" {
+			spooling(t, ctx, cmd.Process.Pid)
+		} else if _, err := ours[1].Read(make([]byte, 1)); err != nil { // it has begun
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); ctx.Err() != nil || cmd.ProcessState.ExitCode() != 130 {
+			t.Errorf("%v: %v: %s", args, err, stderr.Bytes())
+		}
+	}
+	if out := must(t, "snapshot", "ls", "-q"); out != "tmpl@1" {
+		t.Errorf("there is %q", out)
+	}
+}
+
+// spooling waits until a process has opened the file to which it writes what comes by a pipe.
+func spooling(t *testing.T, ctx context.Context, pid int) {
+	t.Helper()
+	for ; ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		for _, f := range files {
+			if target, _ := os.Readlink(f); strings.Contains(target, "/.archive-") {
+				return
+			}
+		}
+	}
+	t.Fatal("it does not read the pipe")
 }
 
 func size(t *testing.T, path string) int64 {

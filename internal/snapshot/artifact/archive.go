@@ -83,7 +83,7 @@ func (w *archiveWriter) part(p Part) error {
 	if err := w.header(blobPath(p.Digest), p.Size); err != nil {
 		return err
 	}
-	v := Verify(r, p.Descriptor)
+	v := Verify(w.ctx, r, p.Descriptor)
 	if _, err := io.Copy(w.tar, v); err != nil {
 		return err
 	}

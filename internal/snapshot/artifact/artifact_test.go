@@ -3,6 +3,7 @@ package artifact
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -140,11 +141,16 @@ func TestManifestOfAnImage(t *testing.T) {
 func TestVerify(t *testing.T) {
 	d := document("x", []byte("content")).Descriptor
 	for text, ok := range map[string]bool{"content": true, "content and more": true, "conten": false, "CONTENT": false, "": false} {
-		v := Verify(strings.NewReader(text), d)
+		v := Verify(t.Context(), strings.NewReader(text), d)
 		got, err := io.ReadAll(v)
 		if closed := v.Close(); (err == nil && closed == nil) != ok || len(got) > 7 || !ok && !errors.Is(closed, ErrDamaged) {
 			t.Errorf("%q: %q, %v, %v", text, got, err, closed)
 		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Verify(ctx, strings.NewReader("content"), d).Close(); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
 	}
 }
 

@@ -134,7 +134,7 @@ func fetch(ctx context.Context, src Source, d v1.Descriptor) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	v := Verify(r, d)
+	v := Verify(ctx, r, d)
 	b, err := io.ReadAll(v)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -10,6 +11,7 @@ import (
 
 // Verifier passes on what is in a blob, and not a byte more than it should have.
 type Verifier struct {
+	ctx      context.Context
 	in       io.Reader
 	want     v1.Descriptor
 	verifier digest.Verifier
@@ -17,14 +19,17 @@ type Verifier struct {
 }
 
 // Verify reads a blob from r. Only after [Verifier.Close] has returned nil is what was read
-// what the descriptor says.
-func Verify(r io.Reader, d v1.Descriptor) *Verifier {
-	return &Verifier{r, d, d.Digest.Verifier(), d.Size}
+// what the descriptor says. Both end with ctx.
+func Verify(ctx context.Context, r io.Reader, d v1.Descriptor) *Verifier {
+	return &Verifier{ctx, r, d, d.Digest.Verifier(), d.Size}
 }
 
 func (v *Verifier) Read(p []byte) (int, error) {
 	if v.left <= 0 {
 		return 0, io.EOF
+	}
+	if err := v.ctx.Err(); err != nil {
+		return 0, err
 	}
 	n, err := v.in.Read(p[:min(int64(len(p)), v.left)])
 	v.left -= int64(n)

@@ -62,7 +62,7 @@ func (c *copier) data(source, target *os.File, size int64) error {
 	if err := target.Truncate(size); err != nil {
 		return err
 	}
-	for end := int64(0); ; {
+	for end := int64(0); ; { // in pieces, so that a cancel is noticed
 		if err := c.ctx.Err(); err != nil {
 			return err
 		}
@@ -76,11 +76,15 @@ func (c *copier) data(source, target *os.File, size int64) error {
 		if end, err = source.Seek(start, unix.SEEK_HOLE); err != nil {
 			return err
 		}
+		end = min(end, start+piece)
 		if err := extent(source, target, start, end); err != nil {
 			return err
 		}
 	}
 }
+
+// piece is how many bytes are copied at once.
+const piece = 16 << 20
 
 func extent(source, target *os.File, start, end int64) error {
 	for _, f := range []*os.File{source, target} {

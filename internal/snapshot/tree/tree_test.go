@@ -2,6 +2,8 @@ package tree
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,6 +108,45 @@ func TestCopy(t *testing.T) {
 	}
 	if _, err := os.Lstat(to + "/left"); err == nil {
 		t.Error("what was to be skipped is there")
+	}
+}
+
+// counting is a context that is cancelled when it has been asked a number of times.
+type counting struct {
+	context.Context
+	left int
+}
+
+func (c *counting) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// A large file does not keep a cancel waiting.
+func TestCopyCancelled(t *testing.T) {
+	base := t.TempDir()
+	from, to := filepath.Join(base, "from"), filepath.Join(base, "to")
+	if err := firstError(os.Mkdir(from, 0o700), os.Mkdir(to, 0o700), os.WriteFile(from+"/large", make([]byte, 4*piece), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	// Once for the directory and for each of two pieces.
+	err := Copy(&counting{t.Context(), 3}, open(t, from), open(t, to), Options{})
+	if !errors.Is(err, context.Canceled) {
+		if r := unix.IoctlFileClone(int(open(t, to+"/large").Fd()), int(open(t, from+"/large").Fd())); r == nil {
+			t.Skip("the file system shares the data at once")
+		}
+		t.Fatal(err)
+	}
+	if st := stat(t, to+"/large"); st.Blocks*512 > 3*piece {
+		t.Errorf("%d bytes were copied", st.Blocks*512)
+	}
+	if err := os.Remove(to + "/large"); err != nil {
+		t.Fatal(err)
+	}
+	if err := Copy(t.Context(), open(t, from), open(t, to), Options{}); err != nil || stat(t, to+"/large").Size != 4*piece {
+		t.Errorf("in pieces: %v", err)
 	}
 }
 
