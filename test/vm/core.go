@@ -22,7 +22,7 @@ var (
 	// ways are the network's.
 	ways = topic{"TestWayOut", "TestLoopbackResolver", "TestTwoEnginesOnOnePort", "TestBesideADockerHost"}
 	// data is what file systems make a difference to.
-	data = topic{"TestOwnersInTheWorkspace", "TestFileSystems"}
+	data = topic{"TestOwnersInTheWorkspace", "TestFileSystems", "TestQuota"}
 	// forks are of snapshots: by reflink, link or copy, as the file system of /var has it.
 	forks = topic{"TestFork$", "TestVersionsAndRemoval", "TestDiskReport"}
 	// many is what a machine with little memory has to bear.
@@ -56,7 +56,7 @@ type combination struct {
 // combinations are those that find different things; the first is what every change has to pass.
 var combinations = []combination{
 	{"CGROUP=v2 INIT=busybox FS=ext4", nil},
-	{"CGROUP=v2 INIT=systemd FS=xfs", []topic{inPackages, units, forks}},
+	{"CGROUP=v2 INIT=systemd FS=xfs", []topic{inPackages, units, forks, {"TestDiskQuota"}}},
 	{"CGROUP=v2 INIT=systemd FS=btrfs IPV6=0", []topic{ways, forks, {"TestUnitStarts", "TestBesideNetworkd"}}},
 	{"CGROUP=hybrid INIT=systemd FS=ext4", []topic{inPackages, units, {"TestEnginesCgroup", "TestLimitsOf"}}},
 	{"CGROUP=hybrid INIT=busybox FS=ext4 KERNEL=linux-image-amd64", []topic{inPackages, groups}},
