@@ -22,7 +22,7 @@ var (
 	// ways are the network's.
 	ways = topic{"TestWayOut", "TestLoopbackResolver", "TestTwoEnginesOnOnePort", "TestBesideADockerHost"}
 	// data is what file systems make a difference to.
-	data = topic{"TestOwnersInTheWorkspace", "TestFileSystems", "TestQuota"}
+	data = topic{"TestOwnersInTheWorkspace", "TestFileSystems", "TestQuota", "TestNoQuota"}
 	// forks are of snapshots: by reflink, link or copy, as the file system of /var has it.
 	forks = topic{"TestFork$", "TestVersionsAndRemoval", "TestDiskReport"}
 	// many is what a machine with little memory has to bear.
