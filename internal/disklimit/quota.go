@@ -43,6 +43,9 @@ func enforced(dir *os.File) (project uint32, err error) {
 	if err == nil && !on {
 		err = errors.New("the file system is mounted without prjquota")
 	}
+	if err == nil { // a container may have it in sight and not at hand
+		_, err = linux.UseOfProject(dir, firstProject)
+	}
 	if err == nil {
 		project, err = linux.Project(dir)
 	}
