@@ -1,7 +1,9 @@
 package systemd
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -52,14 +54,28 @@ func connect(t *testing.T) {
 		t.Fatal(err)
 	}
 	must(t, "systemctl", "start", "systemd-networkd", "systemd-resolved")
-	os.Remove("/etc/resolv.conf")
-	if err := os.Symlink("/run/systemd/resolve/stub-resolv.conf", "/etc/resolv.conf"); err != nil {
-		t.Fatal(err)
-	}
+	useStub(t)
 	eventually(t, "the host gets out", func() bool {
 		out, err := try("busybox", "wget", "-q", "-O", "-", "http://"+worldAddress+"/")
 		return err == nil && strings.Contains(out, "hello")
 	})
+}
+
+// useStub has the machine ask resolved for names, until the test ends.
+func useStub(t *testing.T) {
+	t.Helper()
+	const path, before = "/etc/resolv.conf", "/etc/resolv.conf.before"
+	if err := os.Rename(path, before); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(os.Remove(path), os.Rename(before, path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+	})
+	if err := os.Symlink("/run/systemd/resolve/stub-resolv.conf", path); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // world serves names and a page.
