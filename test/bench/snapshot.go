@@ -16,8 +16,9 @@ import (
 	"time"
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
-	"golang.org/x/sys/unix"
 
+	"github.com/berth-dev/berth/internal/ids"
+	"github.com/berth-dev/berth/internal/snapshot/layers/copied"
 	"github.com/berth-dev/berth/test/image"
 	"github.com/berth-dev/berth/test/registry"
 )
@@ -53,7 +54,7 @@ func (b *bench) snapshots(ctx context.Context) error {
 	b.add(summarize("docker load of 20 images, 5 GB", "ms", []float64{ms(took)}))
 	b.add(summarize("snapshot create --from ENGINE, 5 GB", "ms", []float64{ms(create)}).atMost(2000))
 	running := summarize("snapshot create --from ENGINE that runs, 5 GB", "ms", []float64{ms(live)})
-	if sharesData(stateDir()) == nil { // else its layers are copied
+	if (copied.Driver{Reflink: true}).Try(ctx, stateDir(), nil, ids.Range{}) == nil { // else its layers are copied
 		running = running.atMost(2000)
 	}
 	b.add(running)
@@ -134,26 +135,6 @@ func (b *bench) liveSnapshot(ctx context.Context) (took time.Duration, pause flo
 		_, err = b.output(ctx, "gc")
 	}
 	return took, pause, err
-}
-
-// sharesData says why files in dir cannot share what they hold (ioctl_ficlone(2)), or nil.
-func sharesData(dir string) error {
-	var files [2]*os.File
-	for i := range files {
-		f, err := os.CreateTemp(dir, "bench-")
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := os.Remove(f.Name()); err != nil {
-			return err
-		}
-		files[i] = f
-	}
-	if _, err := files[0].WriteString("shared"); err != nil {
-		return err
-	}
-	return unix.IoctlFileClone(int(files[1].Fd()), int(files[0].Fd()))
 }
 
 func (b *bench) timed(ctx context.Context, args ...string) (time.Duration, error) {
@@ -265,105 +246,4 @@ func (b *bench) pullLarge(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("%d of %d images were pulled: %w", n, manyImages, err)
 	}
 	return time.Unix(0, ns).Sub(begin), nil
-}
-
-const manyForks = 50
-
-func forkName(i int) string { return fmt.Sprintf("bench-fork-%d", i) }
-
-// fiftyForks weighs forks that run at the same time, and has all of them read one file.
-func (b *bench) fiftyForks(ctx context.Context) error {
-	const atOnce = 4
-	slots, errs := make(chan struct{}, atOnce), make(chan error, manyForks)
-	for i := range manyForks {
-		slots <- struct{}{}
-		go func() {
-			_, err := b.output(ctx, "up", "--net", "none", "--from", "bench-large", forkName(i))
-			errs <- err
-			<-slots
-		}()
-	}
-	for range manyForks {
-		if err := <-errs; err != nil {
-			return err
-		}
-	}
-	var disk []float64
-	engines, err := filepath.Glob(filepath.Join(stateDir(), "engines", "*", "data"))
-	if err != nil {
-		return err
-	}
-	for _, dir := range engines {
-		disk = append(disk, float64(ownBytes(dir))/(1<<20))
-	}
-	b.add(summarize("disk of each of 50 forks before use", "MiB", disk).atMost(2))
-	return b.sharedReads(ctx)
-}
-
-// sharedReads measures how much the page cache grows when all forks read one large file.
-func (b *bench) sharedReads(ctx context.Context) error {
-	files, err := filepath.Glob(filepath.Join(stateDir(), "snapshots/bench-large/1/layers/*/fs/ballast"))
-	if err != nil || len(files) != manyImages {
-		return fmt.Errorf("%d large files in the snapshot: %v", len(files), err)
-	}
-	for _, file := range files {
-		if err := forgetPages(file); err != nil {
-			return err
-		}
-	}
-	read := func(i int) error {
-		_, err := b.output(ctx, "docker", "--engine", forkName(i), "run", "--rm", "--net", "none", largeName(0), "sh", "-c", "cat /ballast >/dev/null")
-		return err
-	}
-	var growth []float64
-	before, err := cached()
-	if err != nil {
-		return err
-	}
-	for i := range manyForks {
-		if err := read(i); err != nil {
-			return err
-		}
-		now, err := cached()
-		if err != nil {
-			return err
-		}
-		if i == 0 {
-			growth = append(growth, now-before)
-		}
-		if i == manyForks-1 {
-			growth = append(growth, now-before)
-		}
-	}
-	b.add(summarize("page cache after one fork has read a file of 256 MiB", "MiB", growth[:1]))
-	b.add(summarize("page cache after all 50 have read it", "MiB", growth[1:]).atMost(2 * 256))
-	return nil
-}
-
-// forgetPages drops a file from the page cache.
-func forgetPages(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
-}
-
-// cached is the size of the page cache in MiB (proc_meminfo(5)).
-func cached() (float64, error) {
-	data, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(data)) {
-		var kib float64
-		if _, err := fmt.Sscanf(line, "Cached: %f kB", &kib); err == nil {
-			return kib / 1024, nil
-		}
-	}
-	return 0, fmt.Errorf("/proc/meminfo names no Cached")
 }
