@@ -65,11 +65,14 @@ func connect(t *testing.T) {
 func useStub(t *testing.T) {
 	t.Helper()
 	const path, before = "/etc/resolv.conf", "/etc/resolv.conf.before"
-	if err := os.Rename(path, before); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	restore := func() error { return os.Rename(before, path) }
+	if err := os.Rename(path, before); errors.Is(err, fs.ErrNotExist) {
+		restore = func() error { return os.Remove(path) }
+	} else if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(os.Remove(path), os.Rename(before, path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := restore(); err != nil {
 			t.Error(err)
 		}
 	})
