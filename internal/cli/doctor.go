@@ -45,8 +45,8 @@ an engine can run, else 125.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a check, one a line")
 	cmd.Flags().StringVar(&registry, "registry", "", "look at a registry instead: `HOST[:PORT]`")
-	cmd.Flags().StringArrayVar(&trusted.cas, "ca", nil, "with --registry: trust the certificates in a FILE or DIR")
-	cmd.Flags().StringArrayVar(&registryCAs, "registry-ca", nil, "with --registry: trust the certificates in FILE for a registry: `HOST[:PORT]=FILE`")
+	cmd.Flags().StringArrayVar(&trusted.cas, "ca", nil, "with --registry: "+caHelp)
+	cmd.Flags().StringArrayVar(&registryCAs, "registry-ca", nil, "with --registry: "+registryCAHelp)
 	return cmd
 }
 

@@ -48,7 +48,7 @@ func (f *engineFlags) register(cmd *cobra.Command, networkHelp string) {
 	fs.StringVar(&f.isolation, "isolation", "", "`KIND` of isolation: userns (the default), or rootful: the engine's root is the host's")
 	fs.StringVar(&f.runtime, "runtime", "", "OCI `RUNTIME` that runs the engine, by name or path (default: the bundled runc)")
 	fs.StringVar(&f.cgroupParent, "cgroup-parent", "", "control `GROUP` below which the engine's is: the path of one that exists, or own for that of this process")
-	fs.StringArrayVar(&f.registryCAs, "registry-ca", nil, "trust the certificates in FILE for a registry: `HOST[:PORT]=FILE`")
+	fs.StringArrayVar(&f.registryCAs, "registry-ca", nil, registryCAHelp)
 	f.trustFlags.register(cmd)
 	fs.StringVar(&f.daemonConfig, "daemon-config", "", "`FILE` with settings for dockerd, as daemon.json")
 	_ = cmd.RegisterFlagCompletionFunc("net", cobra.FixedCompletions([]string{"veth", "none"}, cobra.ShellCompDirectiveNoFileComp))

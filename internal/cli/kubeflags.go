@@ -49,8 +49,8 @@ func (f *kubeFlags) register(cmd *cobra.Command) {
 	fs.StringVar(&f.StorageClass, "storage-class", "", "its storage class (default: the cluster's)")
 	fs.StringVar(&f.DataClaim, "data-claim", "", "with --data pvc: the PersistentVolumeClaim's name")
 
-	fs.StringArrayVar(&f.registryCAs, "registry-ca", nil, "trust the certificates in FILE for a registry: `HOST[:PORT]=FILE`")
-	fs.StringArrayVar(&f.cas, "ca", nil, "trust the certificates in a `FILE` or DIR for everything in the engine")
+	fs.StringArrayVar(&f.registryCAs, "registry-ca", nil, registryCAHelp)
+	fs.StringArrayVar(&f.cas, "ca", nil, caHelp+" for everything in the engine")
 	fs.StringVar(&f.Mirror, "mirror", "", "`URL` of a mirror of all registries, such as `berth kube mirror` makes")
 	fs.StringVar(&f.mirrorCA, "mirror-ca", "", "`FILE` with the certificates to trust for the mirror")
 	fs.StringVar(&f.DockerHub, "registry-mirror", "", "`URL` of a mirror of Docker Hub alone")

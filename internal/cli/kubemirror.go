@@ -65,7 +65,7 @@ without, each call makes a new one, and pods that trust the old one have to be t
 	fs.StringVar(&o.StorageClass, "storage-class", "", "storage class of the cache (default: the cluster's)")
 	fs.BoolVar(&o.Ephemeral, "ephemeral", false, "no claim: the cache goes with the pod")
 	fs.StringVar(&authority, "authority", "", "`DIR` of the mirror's authority, ca.crt and ca.key, which is made when it is not there")
-	fs.StringArrayVar(&registryCAs, "registry-ca", nil, "trust the certificates in FILE for a registry: `HOST[:PORT]=FILE`")
+	fs.StringArrayVar(&registryCAs, "registry-ca", nil, registryCAHelp)
 	fs.StringArrayVar(&o.Upstreams, "upstream", nil, "a registry that may be on a private address: `HOST[:PORT]`")
 	fs.StringVar(&o.DockerConfigSecret, "docker-config-secret", "", "Secret (kubernetes.io/dockerconfigjson) with the mirror's own credentials; all clients profit by them")
 	fs.StringArrayVar(&allow, "allow-from", nil, "a label of the pods that may ask: `KEY=VALUE` (default: every pod)")

@@ -26,9 +26,9 @@ type registryFlags struct {
 
 func (f *registryFlags) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringArrayVar(&f.cas, "ca", nil, "trust the certificates in a FILE or DIR")
-	fs.StringArrayVar(&f.registryCAs, "registry-ca", nil, "trust the certificates in FILE for a registry: `HOST[:PORT]=FILE`")
-	fs.StringArrayVar(&f.insecure, "insecure-registry", nil, "a `REGISTRY` whose certificate is not judged, or that has none")
+	fs.StringArrayVar(&f.cas, "ca", nil, caHelp)
+	fs.StringArrayVar(&f.registryCAs, "registry-ca", nil, registryCAHelp)
+	fs.StringArrayVar(&f.insecure, "insecure-registry", nil, insecureHelp+", or that has none")
 }
 
 // registry is the client for a reference. Errors are the user's.

@@ -12,6 +12,13 @@ import (
 	"github.com/berth-dev/berth/internal/trust"
 )
 
+// What flags about trust say in each verb that has them.
+const (
+	caHelp         = "trust the certificates in a `FILE` or DIR"
+	registryCAHelp = "trust the certificates in FILE for a registry: `HOST[:PORT]=FILE`"
+	insecureHelp   = "a `REGISTRY` whose certificate is not judged"
+)
+
 // trustFlags say whom an engine trusts, and what it pulls through.
 type trustFlags struct {
 	cas, insecure    []string
@@ -22,9 +29,9 @@ type trustFlags struct {
 
 func (f *trustFlags) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringArrayVar(&f.cas, "ca", nil, "trust the certificates in a `FILE` or DIR for everything in the engine")
+	fs.StringArrayVar(&f.cas, "ca", nil, caHelp+" for everything in the engine")
 	fs.BoolVar(&f.shareCA, "share-ca", false, "offer them to containers that ask with --device "+engine.CADevice)
-	fs.StringArrayVar(&f.insecure, "insecure-registry", nil, "a `REGISTRY` whose certificate is not judged, or that has none")
+	fs.StringArrayVar(&f.insecure, "insecure-registry", nil, insecureHelp+", or that has none")
 	fs.StringVar(&f.certsDir, "certs-dir", "", "a `DIR` with the form of /etc/docker/certs.d")
 	fs.BoolVar(&f.mirrorOnly, "mirror-only", false, "do not go to a registry itself when the mirror fails")
 	fs.StringVar(&f.mirror, "mirror", "", "`URL` of a mirror of all registries, local for this machine's, or off (default: local, if it runs)")
