@@ -44,7 +44,7 @@ type health struct {
 	ln     net.Listener
 	is     chan struct{} // closed when ready
 	engine string        // its socket, set when ready
-	plain  []byte        // what is said without registries, set when ready
+	plain  []byte        // what is said without registries, set when ready: probes need no encoder then
 	regs   *registries   // set when ready
 	ended  chan struct{}
 	once   sync.Once

@@ -99,7 +99,7 @@ func (l *launch) populate(ctx context.Context) (err error) {
 		return err
 	}
 	var forked snapshot.Forked
-	err = l.withinDisk(func() error {
+	err = l.withinDisk(func() (err error) {
 		forked, err = store.Fork(ctx, man, snapshot.Forking{
 			Data: l.info.Data, IDs: l.info.ownerIDs(), Isolation: string(l.info.Spec.Isolation),
 			NoVolumes: l.info.Spec.NoVolumes, Driver: os.Getenv(EnvDriver),
