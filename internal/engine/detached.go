@@ -126,6 +126,8 @@ func (m *Manager) spawn(ctx context.Context, o order) (Info, error) {
 func RunMonitor(ctx context.Context, m *Manager, in io.Reader, out io.WriteCloser) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	signals := make(chan os.Signal, 4) // from now on: one that comes right after the outcome counts as well
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
 	dec := json.NewDecoder(bufio.NewReader(in))
 	var o order
 	if err := dec.Decode(&o); err != nil {
@@ -153,8 +155,9 @@ func RunMonitor(ctx context.Context, m *Manager, in io.Reader, out io.WriteClose
 	case <-ctx.Done():
 		return e.end(context.Background(), info.Revived, nil)
 	}
+	m.warn("detach", &info, m.fault.after("detach"))
 	m.warn("give memory back", &info, linux.Slim())
-	return e.watch()
+	return e.watch(signals)
 }
 
 func (m *Manager) carryOut(ctx context.Context, o order) (*Engine, error) {
@@ -173,10 +176,8 @@ func (m *Manager) carryOut(ctx context.Context, o order) (*Engine, error) {
 // them ten seconds and itself fifteen.
 const grace = 20 * time.Second
 
-// watch holds the engine until it is told to end it or it ends by itself.
-func (e *Engine) watch() error {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
+// watch holds the engine until signals tell to end it or it ends by itself.
+func (e *Engine) watch(signals <-chan os.Signal) error {
 	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
 	select {
 	case <-e.Done():

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/berth-dev/berth/test/sandbox"
 )
 
@@ -117,6 +119,40 @@ func TestSocketOwner(t *testing.T) {
 	if got := owner(t, e.Socket); got != fmt.Sprintf("%d:%d 660", sandbox.UserID, sandbox.UserID) && got != fmt.Sprintf("%d:%d 600", sandbox.UserID, sandbox.UserID) {
 		t.Errorf("the socket is %s", got)
 	}
+}
+
+// An engine can be removed in the very moment in which `berth up` hands it over to its monitor.
+func TestRemoveAtOnce(t *testing.T) {
+	guard(t)
+	for _, verb := range []string{"rm", "stop"} {
+		t.Run(verb, func(t *testing.T) {
+			if r := finish(t, command(t, []string{"BERTH_FAULT=detach:stop"}, "up", "brief")); r.code != 0 {
+				t.Fatal(r)
+			}
+			t.Cleanup(func() { must(t, "rm", "-f", "brief") })
+			monitor := number(t, inspect(t, "brief"), "monitor", "pid")
+			eventually(t, "the monitor stands still", func() bool { return strings.HasPrefix(status(monitor, "State"), "T") })
+			ending := command(t, nil, verb, "brief")
+			if err := ending.Start(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the monitor has a signal", func() bool { return strings.Trim(status(monitor, "ShdPnd"), "0") != "" })
+			if err := unix.Kill(monitor, unix.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			if err := ending.Wait(); err != nil {
+				t.Errorf("berth %s: %v", verb, err)
+			}
+		})
+	}
+}
+
+// status is a field of proc_pid_status(5), empty when the process has ended.
+func status(pid int, field string) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	_, after, _ := strings.Cut("\n"+string(text), "\n"+field+":")
+	value, _, _ := strings.Cut(after, "\n")
+	return strings.TrimSpace(value)
 }
 
 // Many images, containers and volumes do not delay berth's end.
