@@ -111,7 +111,7 @@ func (a *app) snapshotCreate(cmd *cobra.Command, f *createFlags, name string) er
 	}
 	defer netns.Close()
 	defer a.clear(netns) // when the engine is gone: all that is left there are commands
-	if err := a.fill(e, todo, calls, netns); err != nil {
+	if err := a.fill(cmd.Context(), e, todo, calls, netns); err != nil {
 		a.report(e.Close(context.WithoutCancel(cmd.Context())))
 		return err
 	}
@@ -154,8 +154,12 @@ func (f *createFlags) commands() []filling {
 }
 
 // fill runs the commands one after the other. What they print is not berth's result.
-func (a *app) fill(e running, todo []filling, calls []call, netns *os.File) error {
+func (a *app) fill(ctx context.Context, e running, todo []filling, calls []call, netns *os.File) error {
 	signals := a.signals.Take()
+	defer a.signals.Release() // what follows ends with the context
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
 	done := make(chan struct{})
 	quiet := a.follow(e, done)
 	defer func() { close(done); <-quiet }()

@@ -29,10 +29,11 @@ func (e *Interrupted) Error() string {
 func (e *Interrupted) Status() int { return 128 + int(e.Signal) }
 
 // Signals receives this process's signals and hands each to whoever is in charge at the
-// time: at first they cancel a context, then they go to a command ([Signals.Take]).
+// time: they cancel a context, or go to a command ([Signals.Take]).
 type Signals struct {
+	cancel context.CancelCauseFunc
 	mu     sync.Mutex
-	handle func(syscall.Signal)
+	taken  chan syscall.Signal // nil while signals cancel
 	notify chan os.Signal
 	done   chan struct{}
 }
@@ -44,12 +45,7 @@ type Signals struct {
 // cleaning up comes first.
 func Watch(ctx context.Context) (context.Context, *Signals) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	s := &Signals{notify: make(chan os.Signal, 32), done: make(chan struct{})}
-	s.handle = func(sig syscall.Signal) {
-		if sig != unix.SIGUSR1 && sig != unix.SIGUSR2 && sig != unix.SIGALRM {
-			cancel(&Interrupted{sig})
-		}
-	}
+	s := &Signals{cancel: cancel, notify: make(chan os.Signal, 32), done: make(chan struct{})}
 	for _, sig := range append([]os.Signal{unix.SIGPIPE}, relayed...) {
 		if !signal.Ignored(sig) {
 			signal.Notify(s.notify, sig)
@@ -59,18 +55,44 @@ func Watch(ctx context.Context) (context.Context, *Signals) {
 	return ctx, s
 }
 
-// Take gives the signals that arrive from now on to a channel instead, for ever.
+// Take gives the signals that arrive from now on to a channel instead, until [Signals.Release].
+// Look afterwards whether one has cancelled the context before.
 func (s *Signals) Take() <-chan syscall.Signal {
-	taken := make(chan syscall.Signal, cap(s.notify))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.handle = func(sig syscall.Signal) {
+	s.taken = make(chan syscall.Signal, cap(s.notify))
+	return s.taken
+}
+
+// Release has signals cancel the context again, also by those that came to the channel of
+// Take and that nobody has read.
+func (s *Signals) Release() {
+	s.mu.Lock()
+	unread := s.taken
+	s.taken = nil
+	s.mu.Unlock()
+	for {
 		select {
-		case taken <- sig:
-		default: // nobody reads: as with the kernel's, one of a kind pending is enough
+		case sig := <-unread:
+			s.handle(sig)
+		default:
+			return
 		}
 	}
-	return taken
+}
+
+func (s *Signals) handle(sig syscall.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.taken != nil:
+		select {
+		case s.taken <- sig:
+		default: // nobody reads: as with the kernel's, one of a kind pending is enough
+		}
+	case sig != unix.SIGUSR1 && sig != unix.SIGUSR2 && sig != unix.SIGALRM:
+		s.cancel(&Interrupted{sig})
+	}
 }
 
 // Stop gives the signals back to their default actions.
@@ -86,9 +108,7 @@ func (s *Signals) loop() {
 			return
 		case sig := <-s.notify:
 			if n := sig.(syscall.Signal); n != unix.SIGPIPE {
-				s.mu.Lock()
 				s.handle(n)
-				s.mu.Unlock()
 			}
 		}
 	}
