@@ -55,9 +55,13 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
-	_, err := root.ExecuteContextC(ctx)
+	verb, err := root.ExecuteContextC(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil && !isStatus(err) {
-		err = fmt.Errorf("%w; what had been started is removed", cause)
+		left := "what had been started is removed"
+		if note, ok := verb.Annotations[whenInterrupted]; ok {
+			left = note
+		}
+		err = fmt.Errorf("%w; %s", cause, left)
 	}
 	if err != nil && !a.began && !errors.As(err, new(*usageError)) {
 		err = &usageError{"berth", err} // cobra's own complaint
@@ -68,6 +72,13 @@ func (a *app) run(ctx context.Context, args []string) int {
 	}
 	return status
 }
+
+// whenInterrupted is an annotation of verbs that begin nothing: what a user is told when a signal ends
+// them, and sayAgain what is told of those that remove something.
+const (
+	whenInterrupted = "interrupted"
+	sayAgain        = "say it again to finish"
+)
 
 // Groups of verbs in the help text.
 const (

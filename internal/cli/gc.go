@@ -21,8 +21,9 @@ type gcFlags struct {
 func (a *app) gcVerb() *cobra.Command {
 	f := &gcFlags{}
 	cmd := &cobra.Command{
-		Use:   "gc",
-		Short: "Remove what killed processes left behind, and what a policy says",
+		Annotations: map[string]string{whenInterrupted: sayAgain},
+		Use:         "gc",
+		Short:       "Remove what killed processes left behind, and what a policy says",
 		Long: `Remove the engines whose monitor was killed and the payloads of other versions of berth that
 no engine needs, and wait until the data of removed engines is off the disk. Every command
 that changes something does the first by itself.

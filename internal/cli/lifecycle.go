@@ -17,6 +17,7 @@ const defaultGrace = 10 * time.Second
 func (a *app) stopVerb() *cobra.Command {
 	seconds := int(defaultGrace / time.Second)
 	cmd := &cobra.Command{
+		Annotations:       map[string]string{whenInterrupted: sayAgain},
 		Use:               "stop NAME...",
 		Short:             "Stop engines; images and containers are kept",
 		Example:           "  sudo berth stop web",
@@ -71,6 +72,7 @@ func (a *app) startVerb() *cobra.Command {
 func (a *app) rmVerb() *cobra.Command {
 	force := false
 	cmd := &cobra.Command{
+		Annotations:       map[string]string{whenInterrupted: sayAgain},
 		Use:               "rm NAME...",
 		Aliases:           []string{"remove", "down"},
 		Short:             "Remove engines, running ones too, with all they hold",

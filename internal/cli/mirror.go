@@ -116,7 +116,8 @@ func checked(at time.Time) string {
 func (a *app) mirrorGCVerb() *cobra.Command {
 	size, dir, asJSON := "", "", false
 	cmd := &cobra.Command{
-		Use: "gc", Short: "Remove what the mirror has not served for longest",
+		Annotations: map[string]string{whenInterrupted: sayAgain},
+		Use:         "gc", Short: "Remove what the mirror has not served for longest",
 		Long: `Remove abandoned downloads and records of content that is gone, and what has not been used
 for longest until no more than --size is left.`,
 		Example: "  sudo berth mirror gc --size 10g", Args: atMost(0),

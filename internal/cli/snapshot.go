@@ -197,8 +197,9 @@ func parseRefs(cmd *cobra.Command, refs []string) ([]snapshot.Ref, error) {
 func (a *app) snapshotRmVerb() *cobra.Command {
 	force := false
 	cmd := &cobra.Command{
-		Use:   "rm NAME[@VERSION]...",
-		Short: "Remove snapshots",
+		Annotations: map[string]string{whenInterrupted: sayAgain},
+		Use:         "rm NAME[@VERSION]...",
+		Short:       "Remove snapshots",
 		Long: `Remove one version of a snapshot, or all of them. A snapshot that an engine was started from,
 or another snapshot builds on, is not removed.`,
 		Example:           "  sudo berth snapshot rm ci@3",

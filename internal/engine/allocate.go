@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/berth-dev/berth/internal/cgroup"
 	"github.com/berth-dev/berth/internal/ids"
 	"github.com/berth-dev/berth/internal/linux"
+	"github.com/berth-dev/berth/internal/state"
 )
 
 // withAllocation runs f while no other process chooses ids, names or slots, or removes what
@@ -56,19 +58,19 @@ func (l *launch) allocate(ctx context.Context) error {
 // publish makes the engine's directory appear with its record in it and its lock held: one
 // without would be taken for a dead engine.
 func (l *launch) publish() error {
-	unborn := l.m.paths.Unborn(l.info.ID)
-	if err := os.Mkdir(unborn, 0o700); err != nil {
+	partial := l.m.paths.Partial(l.info.ID)
+	if err := os.Mkdir(partial, 0o700); err != nil {
 		return fmt.Errorf("make the engine's directory: %w", err)
 	}
-	err := writeRecord(filepath.Join(unborn, filepath.Base(l.m.paths.Record(l.info.ID))), &l.info)
+	err := writeRecord(filepath.Join(partial, filepath.Base(l.m.paths.Record(l.info.ID))), &l.info)
 	if err == nil {
-		l.lock, err = linux.TryLock(filepath.Join(unborn, filepath.Base(l.m.paths.Lock(l.info.ID))))
+		l.lock, err = linux.TryLock(filepath.Join(partial, filepath.Base(l.m.paths.Lock(l.info.ID))))
 	}
 	if err == nil {
-		err = os.Rename(unborn, l.m.paths.Engine(l.info.ID))
+		err = os.Rename(partial, l.m.paths.Engine(l.info.ID))
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("make the engine's directory: %w", err), os.RemoveAll(unborn))
+		return errors.Join(fmt.Errorf("make the engine's directory: %w", err), os.RemoveAll(partial))
 	}
 	l.made = true
 	if l.info.Spec.Keep {
@@ -77,10 +79,10 @@ func (l *launch) publish() error {
 	return nil
 }
 
-// removeUnborn removes what was left of engines whose monitor was killed while it made
-// their directory.
-func (m *Manager) removeUnborn(ctx context.Context) error {
-	left, err := filepath.Glob(m.paths.Unborn("*"))
+// removePartial removes what was left of engines whose directory somebody made or removed
+// who was killed.
+func (m *Manager) removePartial(ctx context.Context) error {
+	left, err := filepath.Glob(m.paths.Partial("*"))
 	if err != nil || len(left) == 0 {
 		return err
 	}
@@ -88,7 +90,11 @@ func (m *Manager) removeUnborn(ctx context.Context) error {
 		// Nobody is at it now: what is still there is nobody's.
 		var errs []error
 		for _, dir := range left {
-			errs = append(errs, os.RemoveAll(dir))
+			parent := ""
+			if info, err := readRecord(filepath.Join(dir, filepath.Base(m.paths.Record("")))); err == nil {
+				parent = info.CgroupParent
+			}
+			errs = append(errs, m.dissolve(ctx, dir, parent))
 		}
 		return errors.Join(errs...)
 	})
@@ -125,22 +131,40 @@ func (l *launch) choose(others []Info) error {
 }
 
 // release removes the engine's directory, and what engines have in common when it was the last.
+// The directory goes at once: who found it without its record could not tell whose it is.
 func (m *Manager) release(ctx context.Context, info *Info) error {
 	return m.withAllocation(ctx, func() error {
-		if err := os.RemoveAll(m.paths.Engine(info.ID)); err != nil {
+		partial := m.paths.Partial(info.ID)
+		err := os.RemoveAll(partial) // of one who was killed here
+		if err == nil {
+			err = ignoreNotExist(os.Rename(m.paths.Engine(info.ID), partial))
+		}
+		if err != nil {
 			return fmt.Errorf("remove the engine's directory: %w", err)
 		}
-		return m.removeGroups(ctx, info.CgroupParent)
+		return m.dissolve(ctx, partial, info.CgroupParent)
 	})
+}
+
+// dissolve removes a directory that is out of the others' sight. The record in it tells what else is
+// to be removed, which therefore goes first.
+func (m *Manager) dissolve(ctx context.Context, partial, parent string) error {
+	if err := m.removeGroups(ctx, parent); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(partial); err != nil {
+		return fmt.Errorf("remove the engine's directory: %w", err)
+	}
+	return nil
 }
 
 // removeGroups removes the control groups that engines have in common and that none is in any more.
 func (m *Manager) removeGroups(ctx context.Context, parent string) error {
-	left, err := os.ReadDir(m.paths.Engines())
+	entries, err := os.ReadDir(m.paths.Engines())
 	if err != nil {
 		return err
 	}
-	if len(left) == 0 {
+	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return state.IDPattern.MatchString(e.Name()) }) {
 		err = cgroup.RemoveEmpty(parent + m.paths.Cgroup())
 		if parent != "" && m.nest == nil {
 			err = errors.Join(err, cgroup.RemoveEmpty(m.paths.Cgroup()))

@@ -87,6 +87,39 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// An engine that stops is found by its name at every moment.
+func TestFindWhileItStops(t *testing.T) {
+	m := newManager(t)
+	for round := range 50 {
+		info := Info{ID: "aaaaaaaaaaaa", Name: "ci", Status: StatusRunning, Spec: Spec{Keep: true}}
+		die := put(t, m, info)
+		for i := range 20 { // it takes its time to remove them
+			if err := os.WriteFile(filepath.Join(m.paths.Engine(info.ID), fmt.Sprint("file", i)), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		released := make(chan error, 1)
+		go func() { released <- m.release(t.Context(), &info) }()
+		for looking := true; looking; {
+			select {
+			case err := <-released:
+				if err != nil {
+					t.Fatal(err)
+				}
+				looking = false
+			default:
+			}
+			if _, err := m.Find(t.Context(), "ci"); err != nil {
+				t.Errorf("round %d: %v", round, err)
+			}
+		}
+		die()
+	}
+	if left, err := os.ReadDir(m.paths.Engines()); err != nil || len(left) > 0 {
+		t.Errorf("left are %v (%v)", left, err)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	good := []Spec{{}, {Name: "ci-1_a.b", Isolation: IsolationRootful, ShareAs: ShareAsKeepID}, {Limits: Limits{Memory: 64 << 20, CPUs: 0.5, PIDs: 64}},
 		{Network: Network{MTU: 1400, Hosts: []Host{{"registry.test", HostGateway}, {"six.test", "fd00::1"}}}},

@@ -115,7 +115,7 @@ func (m *Manager) Collect(ctx context.Context) (Collected, error) {
 	if err != nil {
 		return c, err
 	}
-	errs := []error{m.removeUnborn(ctx), m.collectSnapshots(ctx)}
+	errs := []error{m.removePartial(ctx), m.collectSnapshots(ctx)}
 	for _, id := range ids {
 		taken, err := m.collect(ctx, id)
 		if err != nil {

@@ -98,7 +98,7 @@ func (p Paths) Runtime() string             { return filepath.Join(p.Run, "runti
 func (p Paths) Network() string             { return filepath.Join(p.Run, "network") }
 func (p Paths) AllocateLock() string        { return filepath.Join(p.Run, "allocate.lock") }
 func (p Paths) Engine(id string) string     { return filepath.Join(p.Engines(), id) }
-func (p Paths) Unborn(id string) string     { return filepath.Join(p.Engines(), ".new-"+id) }
+func (p Paths) Partial(id string) string    { return filepath.Join(p.Engines(), ".partial-"+id) } // while it is made or removed
 func (p Paths) Record(id string) string     { return filepath.Join(p.Engine(id), "engine.json") }
 func (p Paths) Lock(id string) string       { return filepath.Join(p.Engine(id), "lock") }
 func (p Paths) BundleFile(id string) string { return filepath.Join(p.Engine(id), "config.json") }
