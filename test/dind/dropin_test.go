@@ -3,7 +3,6 @@ package dind
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestArgumentsThatStartWithAHyphenGoToDockerd(t *testing.T) {
@@ -103,12 +102,8 @@ func TestDockerdByName(t *testing.T) {
 	}
 }
 
-func TestPlain2375IsFastAndWarns(t *testing.T) {
-	begin := time.Now()
+func TestPlain2375Warns(t *testing.T) {
 	e := current(t).privileged(t, "plain", []string{"-e", "DOCKER_TLS_CERTDIR="})
-	if took := time.Since(begin); took > 8*time.Second {
-		t.Errorf("ready after %v", took)
-	}
 	want(t, "log", e.logs(), "without TLS")
 	want(t, "by tcp", e.must("docker", "-H", "tcp://127.0.0.1:2375", "images"), "berth.test/busy")
 }

@@ -26,7 +26,6 @@ var limit = deadline.Scaled(90 * time.Second)
 type result struct {
 	stdout, stderr string
 	code           int
-	took           time.Duration
 }
 
 func (r result) String() string {
@@ -40,9 +39,8 @@ func run(env []string, args ...string) (result, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.Dir = env, &stdout, &stderr, "/"
 	cmd.WaitDelay = 5 * time.Second
-	begin := time.Now()
 	err := cmd.Run()
-	r := result{stdout: strings.TrimRight(stdout.String(), "\n"), stderr: strings.TrimRight(stderr.String(), "\n"), took: time.Since(begin)}
+	r := result{stdout: strings.TrimRight(stdout.String(), "\n"), stderr: strings.TrimRight(stderr.String(), "\n")}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		r.code, err = exit.ExitCode(), nil

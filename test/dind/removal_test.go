@@ -47,24 +47,3 @@ func TestFiftyCyclesLeaveNoVolume(t *testing.T) {
 	}
 	wg.Wait()
 }
-
-// The figure is printed; the bound is loose, for machines that have other things to do.
-func TestReadyInAFractionOfASecond(t *testing.T) {
-	each(t, func(t *testing.T, h *host) {
-		var best, sum time.Duration
-		const rounds = 5
-		for i := range rounds {
-			begin := time.Now()
-			e := h.container(t, fmt.Sprintf("fast%d", i), []string{"--privileged"}).wait()
-			took := time.Since(begin)
-			if sum += took; best == 0 || took < best {
-				best = took
-			}
-			e.remove()
-		}
-		t.Logf("docker run, ready with TLS and new certificates: best %v, mean %v", best.Round(time.Millisecond), (sum / rounds).Round(time.Millisecond))
-		if best > 3*time.Second {
-			t.Errorf("ready after %v at best", best)
-		}
-	})
-}

@@ -37,7 +37,6 @@ func guard(t *testing.T) {
 type result struct {
 	stdout, stderr string
 	code           int // exit status; 128+n when signal n ended it
-	took           time.Duration
 }
 
 func (r result) String() string {
@@ -68,9 +67,8 @@ func finish(t *testing.T, cmd *exec.Cmd) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	start := time.Now()
 	err := cmd.Run()
-	r := result{stdout: stdout.String(), stderr: stderr.String(), took: time.Since(start)}
+	r := result{stdout: stdout.String(), stderr: stderr.String()}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatalf("%v: %v", cmd.Args, err)

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -155,27 +154,15 @@ func status(pid int, field string) string {
 	return strings.TrimSpace(value)
 }
 
-// Many images, containers and volumes do not delay berth's end.
-func TestTeardownIsQuick(t *testing.T) {
+// Images, containers, volumes and many files go with berth run (how soon is `make bench`'s to say).
+func TestLargeDataRootGoes(t *testing.T) {
 	guard(t)
-	dir := t.TempDir()
 	r := script(t, fmt.Sprintf(`docker load -q -i %s
 		docker run -d %s sleep 1000
 		docker volume create vol
-		docker run --rm -v vol:/v %s sh -c 'for i in $(seq 2000); do echo $i >/v/$i; done'
-		date +%%s%%N >%s/end`, imageTar, imageName, imageName, dir))
-	end := time.Now()
+		docker run --rm -v vol:/v %s sh -c 'for i in $(seq 2000); do echo $i >/v/$i; done'`, imageTar, imageName, imageName))
 	if r.code != 0 {
 		t.Fatal(r)
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "end"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ns int64
-	fmt.Sscan(string(text), &ns)
-	if took := end.Sub(time.Unix(0, ns)); took > time.Second { // the figure itself is `make bench`'s
-		t.Errorf("the teardown took %v", took)
 	}
 }
 
