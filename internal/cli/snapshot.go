@@ -141,24 +141,44 @@ func (a *app) snapshotInspectVerb() *cobra.Command {
 }
 
 func (a *app) snapshotVerifyVerb() *cobra.Command {
-	return &cobra.Command{
+	asJSON := false
+	cmd := &cobra.Command{
 		Use:   "verify NAME[@VERSION]...",
 		Short: "Check that a snapshot is as it was made",
 		Long: `Compare snapshots with their manifests: image data by its contents, layers and databases by
 names, owners, modes, sizes, times and attributes.`,
-		Example:           "  sudo berth snapshot verify ci",
+		Example:           "  sudo berth snapshot verify ci\n  sudo berth snapshot verify --json ci | jq -r '.problems[]'",
 		Args:              atLeast(1, "the name of a snapshot"),
 		ValidArgsFunction: a.completeSnapshots,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.eachSnapshot(cmd, args, func(e *engine.Manager, m *snapshot.Manifest) error {
-				if err := e.Snapshots().Verify(cmd.Context(), m); err != nil {
-					return err
-				}
-				_, err := fmt.Fprintln(a.Out, m.Ref())
-				return err
+				return a.printVerified(m.Ref(), e.Snapshots().Verify(cmd.Context(), m), asJSON)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a snapshot, one a line, for damaged ones too")
+	return cmd
+}
+
+// verified is what --json prints of a snapshot that was looked at.
+type verified struct {
+	Snapshot string   `json:"snapshot"`
+	OK       bool     `json:"ok"`
+	Problems []string `json:"problems"`
+}
+
+// printVerified prints what came of looking at a snapshot, and returns err.
+func (a *app) printVerified(ref snapshot.Ref, err error, asJSON bool) error {
+	var damaged *snapshot.DamagedError
+	switch {
+	case asJSON && err == nil:
+		return a.printJSON(verified{ref.String(), true, []string{}})
+	case asJSON && errors.As(err, &damaged):
+		return errors.Join(err, a.printJSON(verified{ref.String(), false, damaged.Problems}))
+	case err == nil:
+		_, err = fmt.Fprintln(a.Out, ref)
+	}
+	return err
 }
 
 // eachSnapshot does one thing with every snapshot named, and goes on after an error.
@@ -195,7 +215,7 @@ func parseRefs(cmd *cobra.Command, refs []string) ([]snapshot.Ref, error) {
 }
 
 func (a *app) snapshotRmVerb() *cobra.Command {
-	force := false
+	force, asJSON := false, false
 	cmd := &cobra.Command{
 		Annotations: map[string]string{whenInterrupted: sayAgain},
 		Use:         "rm NAME[@VERSION]...",
@@ -214,29 +234,35 @@ or another snapshot builds on, is not removed.`,
 			if err != nil {
 				return err
 			}
-			return a.removeSnapshots(cmd.Context(), m, refs, force)
+			return a.removeSnapshots(cmd.Context(), m, refs, force, asJSON)
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not mind a snapshot that does not exist")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a version that was removed, one a line")
 	return cmd
+}
+
+// removed is what --json prints of a version that was removed.
+type removed struct {
+	Snapshot string `json:"snapshot"`
 }
 
 // removeSnapshots removes them in an order that is possible: one that another of them builds
 // on goes after that.
-func (a *app) removeSnapshots(ctx context.Context, m *engine.Manager, refs []snapshot.Ref, force bool) error {
+func (a *app) removeSnapshots(ctx context.Context, m *engine.Manager, refs []snapshot.Ref, force, asJSON bool) error {
 	for {
 		var errs []error
 		var left []snapshot.Ref
 		for _, ref := range refs {
-			removed, err := m.RemoveSnapshot(ctx, ref)
+			gone, err := m.RemoveSnapshot(ctx, ref)
 			if force && errors.Is(err, snapshot.ErrNotFound) {
 				err = nil
 			}
 			if err != nil {
 				left, errs = append(left, ref), append(errs, err)
 			}
-			for _, r := range removed {
-				fmt.Fprintln(a.Out, r)
+			if err := a.printRemoved(gone, asJSON); err != nil {
+				return err
 			}
 		}
 		if len(left) == 0 || len(left) == len(refs) {
@@ -244,6 +270,21 @@ func (a *app) removeSnapshots(ctx context.Context, m *engine.Manager, refs []sna
 		}
 		refs = left
 	}
+}
+
+func (a *app) printRemoved(refs []snapshot.Ref, asJSON bool) error {
+	for _, ref := range refs {
+		var err error
+		if asJSON {
+			err = a.printJSON(removed{ref.String()})
+		} else {
+			_, err = fmt.Fprintln(a.Out, ref)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *app) completeSnapshots(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -37,3 +37,15 @@ func (e *InUseError) Error() string {
 }
 
 func (e *InUseError) Is(target error) bool { return target == ErrInUse }
+
+// DamagedError says in what a snapshot differs from its manifest.
+type DamagedError struct {
+	Ref      Ref
+	Problems []string // one for each layer, blob or base, and for the rest
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("%v: %s: %s; make it anew, or pull or import it again", ErrDamaged, e.Ref, strings.Join(e.Problems, ", "))
+}
+
+func (e *DamagedError) Is(target error) bool { return target == ErrDamaged }

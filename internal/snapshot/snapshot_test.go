@@ -165,8 +165,15 @@ func TestFreezeAndFork(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.Dir(m), ownLayers, "1/fs/f"), []byte("LAYER"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Verify(t.Context(), m); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "layer 1") {
-		t.Errorf("a changed layer: %v", err)
+	if err := os.RemoveAll(filepath.Join(s.Dir(m), dataDir, volumesDir)); err != nil {
+		t.Fatal(err)
+	}
+	var damaged *DamagedError
+	if err := s.Verify(t.Context(), m); !errors.Is(err, ErrDamaged) || !errors.As(err, &damaged) || strings.Contains(err.Error(), "\n") {
+		t.Fatalf("a changed layer and a missing volume: %v", err)
+	}
+	if p := damaged.Problems; len(p) != 2 || p[0] != "layer 1 was changed" || p[1] != "metadata was changed" {
+		t.Errorf("a changed layer and a missing volume: %v", p)
 	}
 }
 

@@ -15,16 +15,16 @@ import (
 )
 
 // Verify compares a snapshot, without its bases, with its manifest: blobs by their
-// contents, everything else by what [tree.Digest] looks at. It returns every difference as
-// one error, each of which is [ErrDamaged].
+// contents, everything else by what [tree.Digest] looks at. It returns *[DamagedError] with every
+// difference, and ctx's error when that is cancelled.
 func (s *Store) Verify(ctx context.Context, m *Manifest) error {
 	root, err := os.OpenRoot(s.Dir(m))
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	var errs []error
-	differs := func(what string) { errs = append(errs, fmt.Errorf("%w: %s: %s", ErrDamaged, m.Ref(), what)) }
+	var problems []string
+	differs := func(what string) { problems = append(problems, what) }
 	for _, l := range m.Layers {
 		sum, err := digestOf(ctx, root, filepath.Join(ownLayers, l.Name))
 		switch {
@@ -49,7 +49,10 @@ func (s *Store) Verify(ctx context.Context, m *Manifest) error {
 	if _, err := s.Locate(m.Bases); err != nil {
 		differs(err.Error())
 	}
-	return errors.Join(errs...)
+	if len(problems) > 0 {
+		return &DamagedError{m.Ref(), problems}
+	}
+	return nil
 }
 
 func verifyBlobs(ctx context.Context, root *os.Root, differs func(string)) error {

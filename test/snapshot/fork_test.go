@@ -114,7 +114,13 @@ func TestVersionsAndRemoval(t *testing.T) {
 	refused(t, []string{"no such snapshot", "tmpl@2"}, "up", "--from", "tmpl@3", "none")
 	refused(t, []string{"no such snapshot"}, "run", "--from", "nothing", "--", "true")
 	refused(t, []string{"rootful"}, "run", "--isolation", "rootful", "--from", "tmpl", "--", "true")
+	if r := berth(t, "snapshot", "rm", "--json", "tmpl@1", "nothing"); r.code != 125 || r.out != "" || !strings.Contains(r.err, "in use") || !strings.Contains(r.err, "no such snapshot") {
+		t.Errorf("rm --json of what cannot be removed: %s", r)
+	}
 	must(t, "rm", "fork", "old")
+	if out := must(t, "snapshot", "rm", "--json", "-f", "tmpl", "nothing"); out != `{"snapshot":"tmpl@2"}`+"\n"+`{"snapshot":"tmpl@1"}` {
+		t.Errorf("rm --json printed %q", out)
+	}
 }
 
 // What was changed in a snapshot is found and named, whatever part it is.
@@ -125,6 +131,9 @@ func TestVerify(t *testing.T) {
 		t.Errorf("verify printed %q", out)
 	}
 	refused(t, []string{"no such snapshot"}, "snapshot", "verify", "nothing")
+	if out := must(t, "snapshot", "verify", "--json", "tmpl"); out != `{"snapshot":"tmpl@1","ok":true,"problems":[]}` {
+		t.Errorf("verify --json printed %q", out)
+	}
 	for what, pattern := range map[string]string{
 		"blob":  "data/containerd/daemon/io.containerd.content.v1.content/blobs/sha256/*",
 		"layer": "layers/*/fs/bin/busybox", "metadata": "data/containerd/daemon/io.containerd.metadata.v1.bolt/meta.db",
@@ -141,6 +150,7 @@ func TestVerify(t *testing.T) {
 				t.Fatal(err)
 			}
 			refused(t, []string{"tmpl@1", what, "changed"}, "snapshot", "verify", "tmpl")
+			verifiedJSON(t, what)
 			if err := errors.Join(os.WriteFile(found[0], original, 0), os.Chtimes(found[0], time.Time{}, info.ModTime())); err != nil {
 				t.Fatal(err)
 			}
@@ -361,5 +371,20 @@ func TestOtherPayload(t *testing.T) {
 	refused(t, []string{"tmpl@1", "99.0.1", "this berth has"}, "run", "--from", "tmpl", "--", "true")
 	if err := os.WriteFile(path, []byte(original), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// verifiedJSON makes sure that programs are told what of tmpl was changed.
+func verifiedJSON(t *testing.T, what string) {
+	t.Helper()
+	r := berth(t, "snapshot", "verify", "--json", "tmpl")
+	var got struct {
+		Snapshot string
+		OK       bool
+		Problems []string
+	}
+	decode(t, r.out, &got)
+	if r.code != 125 || !strings.Contains(r.err, "snapshot is damaged") || got.OK || got.Snapshot != "tmpl@1" || !strings.Contains(strings.Join(got.Problems, "\n"), what) {
+		t.Errorf("verify --json: %s", r)
 	}
 }
