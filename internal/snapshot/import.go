@@ -73,6 +73,9 @@ func (i *importer) run(ctx context.Context) (err error) {
 	if i.here, err = i.store.stock(ctx, i.o.Isolation); err != nil {
 		return err
 	}
+	if err := i.checkStock(ctx); err != nil {
+		return err
+	}
 	if err := i.checkSpace(); err != nil {
 		return err
 	}
@@ -113,7 +116,7 @@ func (i *importer) wanted() []v1.Descriptor {
 		}
 	}
 	for _, b := range i.in.Config.Blobs {
-		if i.here.blobs[b.Digest] == "" {
+		if i.here.blobs[b.Digest].path == "" {
 			want(b.Digest)
 		}
 	}
@@ -165,6 +168,9 @@ func (i *importer) open(ctx context.Context, d digest.Digest) (io.ReadCloser, v1
 // note keeps what is known of the blobs.
 func (i *importer) note(context.Context) error {
 	p := packed{Packing: packing, Layers: map[string]packedTree{}}
+	for _, b := range i.in.Config.Blobs {
+		p.Checked = append(p.Checked, b.Digest)
+	}
 	size := func(t artifact.Tree) packedTree { return packedTree{t, i.in.Part(t.Blob).Size} }
 	for _, l := range i.in.Config.Layers {
 		if _, ok := i.here.layers[l.Blob]; !ok {

@@ -9,9 +9,42 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/berth-dev/berth/internal/snapshot/artifact"
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/internal/snapshot/artifact"
 )
+
+// checkStock forgets blobs here that are not what they are called. An engine can call anything
+// by a digest, and its snapshot is as good as that engine: no other is to be made of it.
+func (i *importer) checkStock(ctx context.Context) error {
+	for _, b := range i.in.Config.Blobs {
+		have, ok := i.here.blobs[b.Digest]
+		if !ok || have.checked {
+			continue
+		}
+		err := have.check(ctx, b.Digest)
+		switch {
+		case errors.Is(err, artifact.ErrDamaged):
+			i.store.log.Warn("a blob is not what it is called", "file", have.path)
+			delete(i.here.blobs, b.Digest)
+		case errors.Is(err, fs.ErrNotExist): // gone meanwhile
+			delete(i.here.blobs, b.Digest)
+		case err != nil:
+			return fmt.Errorf("read blob %s: %w", b.Digest, err)
+		}
+	}
+	return nil
+}
+
+func (b stockedBlob) check(ctx context.Context, d digest.Digest) error {
+	f, err := os.Open(b.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return verifyFile(ctx, f, d.Encoded())
+}
 
 // placeBlobs fills the content store.
 func (i *importer) placeBlobs(ctx context.Context) error {
@@ -33,7 +66,7 @@ func (i *importer) placeBlobs(ctx context.Context) error {
 
 func (i *importer) placeBlob(ctx context.Context, dir *os.File, b artifact.Blob) error {
 	name := b.Digest.Encoded()
-	from := i.here.blobs[b.Digest]
+	from := i.here.blobs[b.Digest].path
 	if from == "" && i.in.Remote {
 		from = i.store.download(i.in.Part(b.Digest))
 	}

@@ -28,6 +28,8 @@ type packed struct {
 	Packing int                   `json:"packing"`
 	Data    *packedTree           `json:"data,omitempty"`
 	Layers  map[string]packedTree `json:"layers"` // by name
+	// Checked are the blobs of the content store that have been found to be what they are called.
+	Checked []digest.Digest `json:"checked,omitempty"`
 }
 
 type packedTree struct {

@@ -151,6 +151,44 @@ func TestExportAndImport(t *testing.T) {
 	}
 }
 
+// What an engine has called by a digest that it does not have gets into no other snapshot.
+func TestImportBesideFalseBlob(t *testing.T) {
+	const blob = blobsDir + "/2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+	s, m := frozen(t)
+	all, err := artifact.OpenArchive(t.Context(), export(t, s, m.Ref()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := testStore(t)
+	for _, text := range []string{"y", "xx"} {
+		data := dataRoot(t)
+		if err := os.WriteFile(filepath.Join(data, blob), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := other.Freeze(t.Context(), "false", nil, Source{Data: data, IDs: own, Isolation: IsolationUserNS}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var files []os.FileInfo
+	for range 2 {
+		got, err := other.Import(t.Context(), all[0], Importing{Name: "ci", IDs: there})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := other.Verify(t.Context(), got); err != nil {
+			t.Error(err)
+		}
+		info, err := os.Stat(filepath.Join(other.Dir(got), dataDir, blob))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, info)
+	}
+	if !os.SameFile(files[0], files[1]) {
+		t.Error("a blob that is what it is called was not linked")
+	}
+}
+
 // An archive that is not what its digests say, or says what cannot be, leaves nothing.
 func TestImportDamaged(t *testing.T) {
 	s, m := frozen(t)

@@ -77,6 +77,11 @@ func verifyBlob(ctx context.Context, root *os.Root, name string) error {
 		return err
 	}
 	defer f.Close()
+	return verifyFile(ctx, f, name)
+}
+
+// verifyFile returns [artifact.ErrDamaged] for a blob that is not what it is called.
+func verifyFile(ctx context.Context, f *os.File, name string) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
