@@ -73,9 +73,13 @@ func (s *Store) outgoing(ctx context.Context, ref Ref) (*Outgoing, *Manifest, er
 	return o, m, nil
 }
 
-// beingRead reports whether the snapshot is on its way elsewhere.
-func (s *Store) beingRead(ref Ref) (bool, error) {
-	return linux.LockedShared(filepath.Join(s.versionDir(ref.Name, ref.Version), readersFile))
+// checkUnread returns [ErrInUse] for a snapshot that is on its way elsewhere.
+func (s *Store) checkUnread(ref Ref) error {
+	reading, err := linux.LockedShared(filepath.Join(s.versionDir(ref.Name, ref.Version), readersFile))
+	if err == nil && reading {
+		err = fmt.Errorf("%w: %s is being exported or pushed; try again when that is over", ErrInUse, ref)
+	}
+	return err
 }
 
 func (s *Store) assemble(ctx context.Context, m *Manifest) (*artifact.Artifact, error) {

@@ -17,24 +17,30 @@ import (
 // of the engines that need the layers of the snapshot with an id. Nothing is removed when one is in use.
 func (s *Store) Remove(ctx context.Context, ref Ref, users func(id string) []string) ([]Ref, error) {
 	var removed []Ref
-	err := s.lock(ctx, func() error {
-		doomed, err := s.doomed(ctx, ref, users)
-		if err != nil {
-			return err
-		}
-		// The newest first: it may build on the others.
-		for _, v := range slices.Backward(doomed) {
-			if err := s.discard(s.versionDir(v.Name, v.Version)); err != nil {
-				return fmt.Errorf("remove snapshot %s: %w", v, err)
-			}
-			removed = append(removed, v)
-		}
-		if ref.Version == 0 {
-			return os.RemoveAll(s.nameDir(ref.Name)) // the number of the last version
-		}
-		return nil
+	err := s.lock(ctx, func() (err error) {
+		removed, err = s.remove(ctx, ref, users)
+		return err
 	})
 	return removed, err
+}
+
+// remove is Remove for who has the lock.
+func (s *Store) remove(ctx context.Context, ref Ref, users func(id string) []string) (removed []Ref, err error) {
+	doomed, err := s.doomed(ctx, ref, users)
+	if err != nil {
+		return nil, err
+	}
+	// The newest first: it may build on the others.
+	for _, v := range slices.Backward(doomed) {
+		if err := s.discard(s.versionDir(v.Name, v.Version)); err != nil {
+			return removed, fmt.Errorf("remove snapshot %s: %w", v, err)
+		}
+		removed = append(removed, v)
+	}
+	if ref.Version == 0 {
+		return removed, os.RemoveAll(s.nameDir(ref.Name)) // the number of the last version
+	}
+	return removed, nil
 }
 
 // Tidy removes what is left of names that have no version, such as one whose first was
@@ -87,8 +93,8 @@ func (s *Store) doomed(ctx context.Context, ref Ref, users func(id string) []str
 		if inUse := (&InUseError{m.Ref(), users(m.ID), builtOn(all, m.ID, doomed)}); len(inUse.Engines)+len(inUse.Snapshots) > 0 {
 			return nil, inUse
 		}
-		if reading, err := s.beingRead(m.Ref()); err != nil || reading {
-			return nil, errors.Join(err, fmt.Errorf("%w: %s is being exported or pushed; try again when that is over", ErrInUse, m.Ref()))
+		if err := s.checkUnread(m.Ref()); err != nil {
+			return nil, err
 		}
 	}
 	return doomed, nil

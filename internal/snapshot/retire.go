@@ -11,14 +11,19 @@ import (
 
 // Retire removes one version like [Store.Remove], also when other snapshots build on it: then
 // those of its layers stay that they need, and it is no longer listed or found. What is left
-// goes with the last of them.
+// goes with the last of them. It returns [ErrInUse] for one that an engine needs, or that is
+// being exported or pushed, whether by itself or by what builds on it.
 func (s *Store) Retire(ctx context.Context, ref Ref, users func(id string) []string) error {
-	_, err := s.Remove(ctx, ref, users)
-	var inUse *InUseError
-	if !errors.As(err, &inUse) || len(inUse.Engines) > 0 {
-		return err
-	}
+	// All under one lock: an export that begins keeps it from going, or does not find it.
 	return s.lock(ctx, func() error {
+		_, err := s.remove(ctx, ref, users)
+		var inUse *InUseError
+		if !errors.As(err, &inUse) || len(inUse.Engines) > 0 {
+			return err
+		}
+		if err := s.checkUnread(ref); err != nil {
+			return err
+		}
 		m, err := s.Find(ref)
 		if err != nil {
 			return err

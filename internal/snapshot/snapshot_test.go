@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -294,5 +295,35 @@ func TestRetire(t *testing.T) {
 	}
 	if _, err := os.Lstat(s.Dir(m)); err == nil {
 		t.Error("a retired version outlives those that needed it")
+	}
+}
+
+// What is on its way elsewhere stays whole, also where other snapshots keep it from going for good.
+func TestRetireWhileExported(t *testing.T) {
+	s, m := frozen(t)
+	all, err := artifact.OpenArchive(t.Context(), export(t, s, m.Ref()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := s.Import(t.Context(), all[0], Importing{Name: "ci", IDs: there})
+	if err != nil || len(second.Bases) != 1 {
+		t.Fatalf("%+v, %v", second, err)
+	}
+	nobody := func(string) []string { return nil }
+	for _, exported := range []Ref{m.Ref(), second.Ref()} {
+		out, err := s.Export(t.Context(), exported)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Retire(t.Context(), m.Ref(), nobody); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "exported") {
+			t.Errorf("while %s is exported: %v", exported, err)
+		}
+		if err := artifact.WriteArchive(t.Context(), io.Discard, []artifact.Named{{Name: "ci", Artifact: out.Artifact}}); err != nil {
+			t.Errorf("%s: %v", exported, err)
+		}
+		out.Close()
+	}
+	if err := s.Retire(t.Context(), m.Ref(), nobody); err != nil {
+		t.Errorf("when that is over: %v", err)
 	}
 }
