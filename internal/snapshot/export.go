@@ -127,8 +127,8 @@ func (s *Store) describeData(ctx context.Context, m *Manifest) (packedTree, erro
 	if err != nil {
 		return data, err
 	}
-	known.Data = &data
-	return data, known.write(s.Dir(m))
+	s.learn(ctx, s.Dir(m), func(p *packed) { p.Data = &data })
+	return data, nil
 }
 
 // blobParts lists the content store.

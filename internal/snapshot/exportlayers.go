@@ -2,8 +2,8 @@ package snapshot
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -31,13 +31,11 @@ func (s *Store) describeLayers(ctx context.Context, m *Manifest) ([]linkedLayer,
 		}
 	}
 	var mu sync.Mutex
-	found := map[string]bool{} // directories with something new to note
+	found := map[string]map[string]packedTree{} // directory, layer
 	g, gctx := inParallel(ctx)
 	for i := range all {
 		l := &all[i]
-		mu.Lock()
 		noted, ok := known[l.packer.dir].Layers[l.name]
-		mu.Unlock()
 		if l.packedTree = noted; ok {
 			continue
 		}
@@ -47,13 +45,16 @@ func (s *Store) describeLayers(ctx context.Context, m *Manifest) ([]linkedLayer,
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			known[l.packer.dir].Layers[l.name], found[l.packer.dir] = l.packedTree, true
+			if found[l.packer.dir] == nil {
+				found[l.packer.dir] = map[string]packedTree{}
+			}
+			found[l.packer.dir][l.name] = l.packedTree
 			return nil
 		})
 	}
 	err = g.Wait()
-	for dir := range found {
-		err = errors.Join(err, known[dir].write(dir))
+	for dir, trees := range found { // after an error as well: they need not be packed again
+		s.learn(ctx, dir, func(p *packed) { maps.Copy(p.Layers, trees) })
 	}
 	for i := range all {
 		all[i].Name = all[i].place

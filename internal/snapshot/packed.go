@@ -49,6 +49,19 @@ func readPacked(dir string) packed {
 	return p
 }
 
+// learn adds to what is noted beside a snapshot, under the lock: others may do the same. What
+// cannot be noted is found again.
+func (s *Store) learn(ctx context.Context, dir string, add func(*packed)) {
+	err := s.lock(ctx, func() error {
+		p := readPacked(dir)
+		add(&p)
+		return p.write(dir)
+	})
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("note what blobs a snapshot's trees are", "directory", dir, "error", err)
+	}
+}
+
 func (p packed) write(dir string) error {
 	b, err := json.Marshal(p)
 	if err != nil {

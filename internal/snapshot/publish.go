@@ -70,12 +70,17 @@ func (s *Store) publish(ctx context.Context, dir string, m *Manifest) error {
 	})
 }
 
-// writeFile writes a small file whole or not at all.
+// unfinished ends the name of a file that is not whole yet.
+const unfinished = ".new"
+
+// writeFile writes a small file whole or not at all. Who calls it has the lock, or it is in a
+// draft of theirs: there is one writer at a time, and what one leaves that was killed is
+// written over by the next, or removed by [Store.Tidy].
 func writeFile(path, text string) error {
-	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(path+unfinished, []byte(text), 0o600); err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	return os.Rename(path+unfinished, path)
 }
 
 // syncDir writes the file system that dir is on out to disk: what a crash of the machine

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,7 +45,8 @@ func (s *Store) remove(ctx context.Context, ref Ref, users func(id string) []str
 }
 
 // Tidy removes what is left of names that have no version, such as one whose first was
-// never finished, of retired snapshots, and of downloads. users are as for [Store.Remove].
+// never finished, of retired snapshots, of downloads, and of files that somebody was killed
+// over. users are as for [Store.Remove].
 func (s *Store) Tidy(ctx context.Context, users func(id string) []string) error {
 	return s.lock(ctx, func() error {
 		names, err := os.ReadDir(s.dir())
@@ -54,6 +56,7 @@ func (s *Store) Tidy(ctx context.Context, users func(id string) []string) error 
 				continue
 			}
 			dir := s.nameDir(e.Name())
+			errs = append(errs, removeUnfinished(dir))
 			if _, err := os.Stat(filepath.Join(dir, lastFile)); err == nil {
 				continue // its versions were removed one by one
 			}
@@ -65,6 +68,19 @@ func (s *Store) Tidy(ctx context.Context, users func(id string) []string) error 
 		}
 		return errors.Join(errs...)
 	})
+}
+
+// removeUnfinished removes what writeFile left in a name's directory or a version's.
+func removeUnfinished(dir string) error {
+	var errs []error
+	for _, pattern := range []string{"*", "*/*"} {
+		found, err := fs.Glob(os.DirFS(dir), pattern+unfinished)
+		errs = append(errs, err)
+		for _, rel := range found {
+			errs = append(errs, os.Remove(filepath.Join(dir, rel)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // doomed lists what is to be removed, oldest first, unless somebody needs it.

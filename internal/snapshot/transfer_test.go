@@ -547,3 +547,81 @@ func TestPackedBytes(t *testing.T) {
 		t.Errorf("the digest is %s, %v", got.Blob, err)
 	}
 }
+
+// What blobs a snapshot is made of is noted beside it, by any number of exports at once, and
+// none fails for want of the note.
+func TestExportsAtOnce(t *testing.T) {
+	s, m := frozen(t)
+	note := filepath.Join(s.Dir(m), packedFile)
+	exports := func() {
+		t.Helper()
+		done := make(chan error)
+		for range 4 {
+			go func() {
+				out, err := s.Export(t.Context(), m.Ref())
+				if err == nil {
+					out.Close()
+				}
+				done <- err
+			}()
+		}
+		for range 4 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for range 10 {
+		if err := os.RemoveAll(note); err != nil {
+			t.Fatal(err)
+		}
+		exports()
+		if p := readPacked(s.Dir(m)); p.Data == nil || len(p.Layers) != 1 {
+			t.Errorf("%+v is noted", p)
+		}
+	}
+	// Two that look at different layers of one base.
+	s.learn(t.Context(), s.Dir(m), func(p *packed) { p.Layers["8"] = packedTree{Size: 8} })
+	s.learn(t.Context(), s.Dir(m), func(p *packed) { p.Layers["9"] = packedTree{Size: 9} })
+	if p := readPacked(s.Dir(m)); p.Data == nil || len(p.Layers) != 3 {
+		t.Errorf("%+v is noted", p)
+	}
+	// It cannot be written at all.
+	if err := errors.Join(os.Remove(note), os.MkdirAll(note+"/x", 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	exports()
+}
+
+// Small files that somebody was killed over go with gc.
+func TestTidyUnfinished(t *testing.T) {
+	s, m := frozen(t)
+	var left []string
+	for _, path := range []string{s.Dir(m) + "/" + packedFile, s.Dir(m) + "/" + manifestFile, filepath.Dir(s.Dir(m)) + "/" + lastFile} {
+		left = append(left, path+".new")
+	}
+	draft := s.newDir("x")
+	if err := os.Mkdir(draft, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	others := filepath.Join(draft, manifestFile+".new") // somebody may be at it
+	for _, path := range append(left, others) {
+		if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Tidy(t.Context(), func(string) []string { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range left {
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left: %v", path, err)
+		}
+	}
+	if _, err := os.Lstat(others); err != nil {
+		t.Error(err)
+	}
+	if got, err := s.Find(m.Ref()); err != nil || s.Verify(t.Context(), got) != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
