@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"path/filepath"
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
@@ -70,6 +70,9 @@ type importer struct {
 }
 
 func (i *importer) run(ctx context.Context) (err error) {
+	if err := i.root.Mkdir(fetchedDir, 0o700); err != nil {
+		return err
+	}
 	if i.here, err = i.store.stock(ctx, i.o.Isolation); err != nil {
 		return err
 	}
@@ -84,7 +87,7 @@ func (i *importer) run(ctx context.Context) (err error) {
 		do   func(context.Context) error
 	}{
 		{"fetch", i.fetch}, {"data", i.unpackData}, {"layers", i.unpackLayers}, {"blobs", i.placeBlobs},
-		{"seal", i.sealBlobs}, {"describe", i.describe}, {"note", i.note},
+		{"drop", i.dropFetched}, {"seal", i.sealBlobs}, {"describe", i.describe}, {"note", i.note},
 	} {
 		if err := step.do(ctx); err != nil {
 			return err
@@ -151,14 +154,20 @@ func (i *importer) fetch(ctx context.Context) error {
 		return nil
 	}
 	i.missing = i.wanted()
-	return i.store.fetchAll(ctx, i.in, i.missing, i.o.Progress)
+	return i.store.fetchAll(ctx, i.in, i.missing, filepath.Join(i.dir, fetchedDir), i.o.Progress)
 }
+
+// fetched is where in the draft a blob is that was downloaded.
+func fetched(d digest.Digest) string { return filepath.Join(fetchedDir, d.Encoded()) }
+
+// dropFetched takes blobs out of the draft that are in another form in it by now.
+func (i *importer) dropFetched(context.Context) error { return i.root.RemoveAll(fetchedDir) }
 
 // open opens a blob where it is: downloaded, or in an archive.
 func (i *importer) open(ctx context.Context, d digest.Digest) (io.ReadCloser, v1.Descriptor, error) {
 	part := i.in.Part(d)
 	if i.in.Remote {
-		f, err := os.Open(i.store.download(part))
+		f, err := i.root.Open(fetched(d))
 		return f, part, err
 	}
 	r, err := i.in.Open(ctx, part, 0)

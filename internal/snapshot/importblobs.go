@@ -68,7 +68,7 @@ func (i *importer) placeBlob(ctx context.Context, dir *os.File, b artifact.Blob)
 	name := b.Digest.Encoded()
 	from := i.here.blobs[b.Digest].path
 	if from == "" && i.in.Remote {
-		from = i.store.download(i.in.Part(b.Digest))
+		from = filepath.Join(i.dir, fetched(b.Digest))
 	}
 	if from != "" {
 		err := unix.Linkat(unix.AT_FDCWD, from, int(dir.Fd()), name, 0)

@@ -9,13 +9,14 @@
 //	                 layers/<n>      shared as the driver can (package layers); data/ has links to them
 //	                 packed.json     what blobs they are elsewhere (package artifact), as far as is known
 //	                 readers         locked, shared, by those that send the snapshot elsewhere
-//	.blobs/<digest>                  downloads for snapshots that are being pulled
+//	.blobs/<digest>-<size>           downloads for snapshots that are being pulled
 //
 // Layers that came from the snapshot an engine was forked from stay there: such a snapshot
 // is a base of the new one and is not removed before it.
 //
 // A version appears by a rename when all of it is on disk. What is being made is in
-// .new/<id>/, with a lock: one that is free means that nobody is at it any more.
+// .new/<id>/, with a lock: one that is free means that nobody is at it any more. Blobs for one
+// that is being pulled are links in its fetched/, for several pulls share what is in .blobs/.
 //
 // The package does not know how engines are made, stopped or found. Sizes are bytes.
 package snapshot
@@ -50,6 +51,7 @@ const (
 	packedFile   = "packed.json"
 	readersFile  = "readers"
 	downloadsDir = ".blobs"
+	fetchedDir   = "fetched"
 )
 
 // Store is the snapshots below one state directory. Any number of processes may use it.

@@ -20,6 +20,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berth-dev/berth/internal/ids"
 	"github.com/berth-dev/berth/internal/snapshot/artifact"
@@ -344,6 +346,125 @@ func TestPushAndPull(t *testing.T) {
 	}
 }
 
+// pushed is a registry with the snapshot of frozen.
+func pushed(t *testing.T) (artifact.Registry, name.Reference) {
+	t.Helper()
+	r, ref := testRegistry(t, func(h http.Handler) http.Handler { return h })
+	s, m := frozen(t)
+	out, err := s.Export(t.Context(), m.Ref())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	if err := r.Push(t.Context(), ref, out.Artifact); err != nil {
+		t.Fatal(err)
+	}
+	return r, ref
+}
+
+// Pulls that have blobs in common take nothing from each other, whoever is done first.
+func TestPullsAtOnce(t *testing.T) {
+	r, ref := pushed(t)
+	for _, step := range []string{"fetch", "data", "layers"} {
+		s := testStore(t)
+		slow := *s
+		pull := func(s *Store, name string) error {
+			in, err := r.Pull(t.Context(), ref)
+			if err != nil {
+				return err
+			}
+			m, err := s.Import(t.Context(), in, Importing{Name: name, IDs: there})
+			if err != nil {
+				return err
+			}
+			return s.Verify(t.Context(), m)
+		}
+		slow.After = func(at string) error {
+			if at == "import-"+step {
+				return pull(s, "fast")
+			}
+			return nil
+		}
+		if err := pull(&slow, "slow"); err != nil {
+			t.Errorf("another that began and ended after %s: %v", step, err)
+		}
+		done := make(chan error)
+		for i := range 4 {
+			go func() { done <- pull(s, fmt.Sprint("at-once-", i)) }()
+		}
+		for range 4 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if left, _ := os.ReadDir(s.Downloads()); len(left) > 0 {
+			t.Errorf("downloads are left: %v", left)
+		}
+		if left := drafts(t, s); len(left) > 0 {
+			t.Errorf("drafts are left: %v", left)
+		}
+	}
+}
+
+// junk is a registry that has what nobody asked for. It calls asked.
+type junk struct{ asked func() }
+
+func (j junk) Open(context.Context, v1.Descriptor, int64) (io.ReadCloser, error) {
+	j.asked()
+	return io.NopCloser(strings.NewReader("junk")), nil
+}
+
+// A snapshot and the download that it came by are one file: nobody writes to that any more.
+func TestPullBesideFalseOne(t *testing.T) {
+	const text = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+	blob := v1.Descriptor{MediaType: artifact.TypeBlob, Digest: digest.NewDigestFromEncoded(digest.SHA256, text), Size: 1}
+	r, ref := pushed(t)
+	s := testStore(t)
+	// Who asks for the blob by another size gets something else.
+	beside := *s
+	beside.After = func(at string) error {
+		if at == "import-blobs" {
+			longer := blob
+			longer.Size += 4
+			ctx, cancel := context.WithCancel(t.Context())
+			if err := s.fetchAll(ctx, &artifact.Incoming{Source: junk{cancel}}, []v1.Descriptor{longer}, t.TempDir(), nil); !errors.Is(err, context.Canceled) {
+				t.Errorf("another size: %v", err)
+			}
+		}
+		return nil
+	}
+	in, err := r.Pull(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What an earlier pull has left is longer than it should be.
+	if err := errors.Join(os.MkdirAll(s.Downloads(), 0o700), os.WriteFile(s.download(blob), []byte("x and more"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	m, err := beside.Import(t.Context(), in, Importing{Name: "ci", IDs: there})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Verify(t.Context(), m); err != nil {
+		t.Error(err)
+	}
+	// A pull that was killed before it forgot its download, and a disk that has lost what was in it.
+	if err := os.WriteFile(s.download(blob), []byte("y"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.Link(s.download(blob), other); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := s.fetchAll(ctx, &artifact.Incoming{Source: junk{cancel}}, []v1.Descriptor{blob}, t.TempDir(), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("a false download: %v", err)
+	}
+	if got, err := os.ReadFile(other); string(got) != "y" {
+		t.Errorf("the other file has %q, %v", got, err)
+	}
+}
+
 // A push that ends in the middle has moved nothing for nothing, and can be pulled only when it
 // was done again.
 func TestPushResumes(t *testing.T) {
@@ -467,7 +588,7 @@ func TestPullResumes(t *testing.T) {
 func TestImportFails(t *testing.T) {
 	s, m := frozen(t)
 	f := export(t, s, m.Ref())
-	for _, step := range []string{"fetch", "data", "layer", "layers", "blobs", "seal", "describe", "note"} {
+	for _, step := range []string{"fetch", "data", "layer", "layers", "blobs", "drop", "seal", "describe", "note"} {
 		other := testStore(t)
 		failed := fmt.Errorf("no more")
 		other.After = func(at string) error {
