@@ -37,8 +37,8 @@ func (s *Store) Collect(ctx context.Context, forget func(engine, base string) er
 
 func (s *Store) collect(dir string, forget func(engine, base string) error) (bool, error) {
 	lock, err := linux.TryLock(filepath.Join(dir, lockFile))
-	if errors.Is(err, linux.ErrLocked) {
-		return false, nil // somebody is at it
+	if errors.Is(err, linux.ErrLocked) || errors.Is(err, fs.ErrNotExist) {
+		return false, nil // somebody is at it, or has just taken it back
 	}
 	if err != nil {
 		return false, err

@@ -194,12 +194,13 @@ func (s *Store) tidyDownloads(now time.Time) error {
 }
 
 // Spool writes what comes once only to a file without a name, on the disk that snapshots
-// are on, and returns that.
+// are on, and returns that. It has a name for a moment, among the downloads: should berth be
+// killed then, the file goes as those do.
 func (s *Store) Spool(r io.Reader) (*os.File, error) {
-	if err := os.MkdirAll(s.dir(), 0o711); err != nil {
+	if err := os.MkdirAll(s.Downloads(), 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp(s.dir(), ".archive-")
+	f, err := os.CreateTemp(s.Downloads(), ".archive-")
 	if err != nil {
 		return nil, err
 	}

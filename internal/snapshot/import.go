@@ -76,7 +76,7 @@ func (i *importer) run(ctx context.Context) (err error) {
 	if i.here, err = i.store.stock(ctx, i.o.Isolation); err != nil {
 		return err
 	}
-	if err := i.checkStock(ctx); err != nil {
+	if err := i.takeStock(ctx); err != nil {
 		return err
 	}
 	if err := i.checkSpace(); err != nil {
@@ -157,10 +157,10 @@ func (i *importer) fetch(ctx context.Context) error {
 	return i.store.fetchAll(ctx, i.in, i.missing, filepath.Join(i.dir, fetchedDir), i.o.Progress)
 }
 
-// fetched is where in the draft a blob is that was downloaded.
+// fetched is where in the draft a blob is that was downloaded, or that a snapshot here has.
 func fetched(d digest.Digest) string { return filepath.Join(fetchedDir, d.Encoded()) }
 
-// dropFetched takes blobs out of the draft that are in another form in it by now.
+// dropFetched takes out of the draft what is in another form in it by now.
 func (i *importer) dropFetched(context.Context) error { return i.root.RemoveAll(fetchedDir) }
 
 // open opens a blob where it is: downloaded, or in an archive.

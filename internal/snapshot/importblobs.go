@@ -9,21 +9,21 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/internal/snapshot/artifact"
 )
 
-// checkStock forgets blobs here that are not what they are called. An engine can call anything
-// by a digest, and its snapshot is as good as that engine: no other is to be made of it.
-func (i *importer) checkStock(ctx context.Context) error {
+// takeStock links blobs that snapshots here have, so that they stay if those go meanwhile, and
+// forgets those that are not what they are called. An engine can call anything by a digest, and
+// its snapshot is as good as that engine: no other is to be made of it.
+func (i *importer) takeStock(ctx context.Context) error {
 	for _, b := range i.in.Config.Blobs {
 		have, ok := i.here.blobs[b.Digest]
-		if !ok || have.checked {
+		if !ok {
 			continue
 		}
-		err := have.check(ctx, b.Digest)
+		err := i.take(ctx, have, b)
 		switch {
 		case errors.Is(err, artifact.ErrDamaged):
 			i.store.log.Warn("a blob is not what it is called", "file", have.path)
@@ -31,19 +31,30 @@ func (i *importer) checkStock(ctx context.Context) error {
 		case errors.Is(err, fs.ErrNotExist): // gone meanwhile
 			delete(i.here.blobs, b.Digest)
 		case err != nil:
-			return fmt.Errorf("read blob %s: %w", b.Digest, err)
+			return fmt.Errorf("take blob %s: %w", b.Digest, err)
 		}
 	}
 	return nil
 }
 
-func (b stockedBlob) check(ctx context.Context, d digest.Digest) error {
-	f, err := os.Open(b.path)
+func (i *importer) take(ctx context.Context, have stockedBlob, b artifact.Blob) error {
+	from, err := os.Open(have.path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return verifyFile(ctx, f, d.Encoded())
+	defer from.Close()
+	to := fetched(b.Digest)
+	err = os.Link(have.path, filepath.Join(i.dir, to))
+	switch {
+	case errors.Is(err, unix.EMLINK):
+		err = i.copyBlob(ctx, b, to, from)
+	case err == nil && !have.checked:
+		err = verifyFile(ctx, from, b.Digest.Encoded())
+	}
+	if errors.Is(err, artifact.ErrDamaged) {
+		err = errors.Join(err, i.root.Remove(to))
+	}
+	return err
 }
 
 // placeBlobs fills the content store.
@@ -66,40 +77,26 @@ func (i *importer) placeBlobs(ctx context.Context) error {
 
 func (i *importer) placeBlob(ctx context.Context, dir *os.File, b artifact.Blob) error {
 	name := b.Digest.Encoded()
-	from := i.here.blobs[b.Digest].path
-	if from == "" && i.in.Remote {
-		from = filepath.Join(i.dir, fetched(b.Digest))
+	if i.in.Remote || i.here.blobs[b.Digest].path != "" {
+		err := unix.Renameat(unix.AT_FDCWD, filepath.Join(i.dir, fetched(b.Digest)), int(dir.Fd()), name)
+		return os.NewSyscallError("renameat", err)
 	}
-	if from != "" {
-		err := unix.Linkat(unix.AT_FDCWD, from, int(dir.Fd()), name, 0)
-		if err == nil {
-			return nil
-		}
-		if err != unix.EMLINK && !errors.Is(err, fs.ErrNotExist) {
-			return os.NewSyscallError("linkat", err)
-		}
-	}
-	return i.copyBlob(ctx, b, filepath.Join(dataDir, blobsDir, name), from)
-}
-
-// copyBlob writes a blob that cannot be linked.
-func (i *importer) copyBlob(ctx context.Context, b artifact.Blob, to, from string) (err error) {
-	var r io.ReadCloser
-	if from != "" {
-		r, err = os.Open(from)
-	} else {
-		r, _, err = i.open(ctx, b.Digest)
-	}
+	r, _, err := i.open(ctx, b.Digest)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
+	return i.copyBlob(ctx, b, filepath.Join(dataDir, blobsDir, name), r)
+}
+
+// copyBlob writes a blob to a file in the draft.
+func (i *importer) copyBlob(ctx context.Context, b artifact.Blob, to string, from io.Reader) error {
 	f, err := i.root.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	v := artifact.Verify(ctx, r, i.in.Part(b.Digest))
+	v := artifact.Verify(ctx, from, i.in.Part(b.Digest))
 	if _, err := io.Copy(f, v); err != nil {
 		return err
 	}

@@ -16,7 +16,8 @@
 //
 // A version appears by a rename when all of it is on disk. What is being made is in
 // .new/<id>/, with a lock: one that is free means that nobody is at it any more. Blobs for one
-// that is being pulled are links in its fetched/, for several pulls share what is in .blobs/.
+// that comes from elsewhere are links in its fetched/: others may have done with what is in
+// .blobs/, or remove the snapshot that has them.
 //
 // The package does not know how engines are made, stopped or found. Sizes are bytes.
 package snapshot

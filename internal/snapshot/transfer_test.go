@@ -191,6 +191,81 @@ func TestImportBesideFalseBlob(t *testing.T) {
 	}
 }
 
+// What a snapshot here has serves another that is on its way, even if the first goes meanwhile.
+func TestImportWhileStockGoes(t *testing.T) {
+	s, m := frozen(t)
+	all, err := artifact.OpenArchive(t.Context(), export(t, s, m.Ref()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, ref := pushed(t)
+	remote, err := r.Pull(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range []*artifact.Incoming{all[0], remote} {
+		other := testStore(t)
+		if _, err := other.Freeze(t.Context(), "old", nil, Source{Data: dataRoot(t), IDs: own, Isolation: IsolationUserNS}); err != nil {
+			t.Fatal(err)
+		}
+		going := *other
+		going.After = func(at string) error {
+			if at != "import-data" {
+				return nil
+			}
+			_, err := other.Remove(t.Context(), Ref{Name: "old"}, func(string) []string { return nil })
+			return errors.Join(err, os.RemoveAll(other.paths.Trash()), os.Mkdir(other.paths.Trash(), 0o700))
+		}
+		got, err := going.Import(t.Context(), in, Importing{Name: "ci", IDs: there})
+		if err != nil {
+			t.Errorf("remote %v: %v", in.Remote, err)
+			continue
+		}
+		if err := other.Verify(t.Context(), got); err != nil {
+			t.Error(err)
+		}
+		if left, err := os.ReadDir(filepath.Join(other.Dir(got), fetchedDir)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%v, %v", left, err)
+		}
+	}
+}
+
+// A draft that its owner takes back at this moment is not gc's.
+func TestCollectWhatGoes(t *testing.T) {
+	s := testStore(t)
+	forget := func(string, string) error { t.Error("there is nothing to forget"); return nil }
+	if taken, err := s.collect(s.newDir("gone"), forget); taken || err != nil {
+		t.Errorf("%v, %v", taken, err)
+	}
+}
+
+// The file of an archive that came by a pipe has no name, and one that somebody was killed over
+// goes as downloads do.
+func TestSpool(t *testing.T) {
+	s := testStore(t)
+	f, err := s.Spool(strings.NewReader("archive"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if b, err := io.ReadAll(f); string(b) != "archive" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if _, err := os.Lstat(f.Name()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it has a name: %v", err)
+	}
+	then := time.Now().Add(-2 * downloadsLife)
+	if err := errors.Join(os.WriteFile(f.Name(), nil, 0o600), os.Chtimes(f.Name(), then, then)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Tidy(t.Context(), func(string) []string { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(f.Name()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is left: %v", err)
+	}
+}
+
 // An archive that is not what its digests say, or says what cannot be, leaves nothing.
 func TestImportDamaged(t *testing.T) {
 	s, m := frozen(t)
