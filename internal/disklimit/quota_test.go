@@ -183,6 +183,39 @@ func holds(t *testing.T, dir string) {
 	if err := os.Link(dir+"/../outside", dir+"/link"); !errors.Is(err, unix.EXDEV) {
 		t.Errorf("a file of another project was linked: %v", err)
 	}
+	linkedOutside(t, dir)
+}
+
+// linkedOutside makes sure that a file outside can be had in dir, and does not count.
+func linkedOutside(t *testing.T, dir string) {
+	t.Helper()
+	fs, to := open(t, filepath.Dir(dir)), open(t, dir)
+	project := projectOf(t, dir)
+	before, err := linux.UseOfProject(fs, project)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := linux.LinkOutside(fs, "outside", to); err != nil {
+		t.Fatal(err)
+	}
+	if err := linux.LinkOutside(fs, "outside", to); err != unix.EEXIST {
+		t.Errorf("a second time: %v", err)
+	}
+	if of, err := linux.ProjectOf(open(t, dir+"/outside")); err != nil || of != 0 {
+		t.Errorf("what was linked is in project %d, %v", of, err)
+	}
+	if after, err := linux.UseOfProject(fs, project); err != nil || after.Files != before.Files {
+		t.Errorf("before there were %+v, then %+v, %v", before, after, err)
+	}
+	if errno := inNamespace(t, "half", dir+"/more"); errno != 0 {
+		t.Fatal(errno)
+	}
+	if of, err := linux.ProjectOf(open(t, dir+"/more")); err != nil || of != project {
+		t.Errorf("what is made afterwards is in project %d, %v; want %d", of, err, project)
+	}
+	if err := errors.Join(os.Remove(dir+"/outside"), os.Remove(dir+"/more")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // looksLike makes sure that programs inside are told of a disk of that size.

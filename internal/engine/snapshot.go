@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/berth-dev/berth/internal/bundle"
+	"github.com/berth-dev/berth/internal/disklimit"
 	"github.com/berth-dev/berth/internal/ids"
 	"github.com/berth-dev/berth/internal/linux"
 	"github.com/berth-dev/berth/internal/pid1"
@@ -102,7 +103,7 @@ func (l *launch) populate(ctx context.Context) (err error) {
 	err = l.withinDisk(func() (err error) {
 		forked, err = store.Fork(ctx, man, snapshot.Forking{
 			Data: l.info.Data, IDs: l.info.ownerIDs(), Isolation: string(l.info.Spec.Isolation),
-			NoVolumes: l.info.Spec.NoVolumes, Driver: os.Getenv(EnvDriver),
+			NoVolumes: l.info.Spec.NoVolumes, Bounded: l.info.DiskLimit == disklimit.Quota, Driver: os.Getenv(EnvDriver),
 		})
 		return err
 	})

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"errors"
 	"os"
 	"unsafe"
 
@@ -121,6 +122,35 @@ func Project(dir *os.File) (uint32, error) {
 		return 0, err
 	}
 	return a.Project, nil
+}
+
+// ProjectOf returns the project that a file or directory counts for.
+func ProjectOf(f *os.File) (uint32, error) {
+	var a fsXAttr
+	err := ioctlXAttr(f, getXAttr, &a)
+	return a.Project, err
+}
+
+// LinkOutside links a file into a directory, under the same name. The file goes on counting for
+// the project that it has: link(2) refuses that (EXDEV) as long as what is made in the directory
+// is to inherit another (FS_XFLAG_PROJINHERIT), which is suspended for it. Nobody else makes
+// anything there meanwhile. The caller is in the initial user namespace. What link(2) itself says
+// is returned as it is.
+func LinkOutside(from *os.File, name string, to *os.File) error {
+	var a fsXAttr
+	if err := ioctlXAttr(to, getXAttr, &a); err != nil {
+		return err
+	}
+	suspended := a
+	suspended.Flags &^= inheritProject
+	if err := ioctlXAttr(to, setXAttr, &suspended); err != nil {
+		return err
+	}
+	err := unix.Linkat(int(from.Fd()), name, int(to.Fd()), name, 0)
+	if again := ioctlXAttr(to, setXAttr, &a); again != nil {
+		return errors.Join(err, again)
+	}
+	return err
 }
 
 // SetProject puts a directory, and what is made in it from then on, into a project; 0 takes

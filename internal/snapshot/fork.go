@@ -22,6 +22,7 @@ type Forking struct {
 	IDs       ids.Range // of its engine
 	Isolation string
 	NoVolumes bool   // leave the snapshot's volumes out
+	Bounded   bool   // a project quota bounds the data root: what is linked there does not count for it
 	Driver    string // name of the way to share layers; empty: the best that works
 }
 
@@ -76,7 +77,7 @@ func (s *Store) fork(ctx context.Context, m *Manifest, f Forking) (Forked, error
 	if f.NoVolumes {
 		skip = func(rel string) bool { return rel == volumesDir }
 	}
-	if err := tree.Copy(ctx, from, to, tree.Options{From: m.IDs, To: f.IDs, Link: isBlob, Skip: skip}); err != nil {
+	if err := tree.Copy(ctx, from, to, tree.Options{From: m.IDs, To: f.IDs, Link: isBlob, LinkOutside: f.Bounded, Skip: skip}); err != nil {
 		return out, err
 	}
 	snapshots, err := root.OpenFile(layersDir, unix.O_DIRECTORY, 0)

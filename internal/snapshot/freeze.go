@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"path"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/berth-dev/berth/internal/ids"
+	"github.com/berth-dev/berth/internal/linux"
 	"github.com/berth-dev/berth/internal/snapshot/layers"
 	"github.com/berth-dev/berth/internal/snapshot/tree"
 )
@@ -118,9 +121,22 @@ func (d *draft) copyData(ctx context.Context) (err error) {
 	}
 	defer to.Close()
 	return tree.Copy(ctx, from, to, tree.Options{
-		From: d.src.IDs, To: d.src.IDs, Link: func(rel string) bool { return isBlob(rel) && !d.src.Apart },
+		From: d.src.IDs, To: d.src.IDs, Link: func(rel string) bool { return isBlob(rel) && (!d.src.Apart || d.isShared(rel)) },
 		Skip: func(rel string) bool { return leftOut(rel, d.src.Containers) || d.leftOutLayer(rel) },
 	})
+}
+
+// isShared reports whether a blob of a data root with a quota came from a snapshot by a link: it
+// does not count for that quota, so may have another name here. What counts for it would go on
+// doing so here, when its engine is gone.
+func (d *draft) isShared(rel string) bool {
+	f, err := d.data.OpenFile(rel, unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	project, err := linux.ProjectOf(f)
+	return err == nil && project == 0
 }
 
 // leftOutLayer reports whether rel is a directory of the snapshotter that is not copied:

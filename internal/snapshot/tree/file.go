@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/internal/linux"
 )
 
 // ErrNoReflink says that the file system cannot share data between files.
@@ -13,8 +15,7 @@ var ErrNoReflink = errors.New("the file system cannot share data between files (
 
 func (c *copier) file(from, to *os.File, name, rel string, st *unix.Stat_t) error {
 	if c.Link != nil && c.Link(rel) {
-		err := unix.Linkat(int(from.Fd()), name, int(to.Fd()), name, 0)
-		switch err {
+		switch err := c.link(from, to, name); err {
 		case nil:
 			return nil
 		case unix.EMLINK, unix.EXDEV, unix.EPERM: // as many links as the file system has, or none
@@ -37,6 +38,14 @@ func (c *copier) file(from, to *os.File, name, rel string, st *unix.Stat_t) erro
 		return err
 	}
 	return c.finish(source, target, st, rel)
+}
+
+func (c *copier) link(from, to *os.File, name string) error {
+	err := unix.Linkat(int(from.Fd()), name, int(to.Fd()), name, 0)
+	if err == unix.EXDEV && c.LinkOutside {
+		err = linux.LinkOutside(from, name, to)
+	}
+	return err
 }
 
 func openFile(dir *os.File, name string, flags int, mode uint32) (*os.File, error) {

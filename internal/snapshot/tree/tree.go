@@ -28,6 +28,10 @@ type Options struct {
 	// Link makes a regular file a hard link to its source, which it has in common with all
 	// other copies from then on. Its owner and mode are the source's.
 	Link func(rel string) bool
+	// LinkOutside makes such a link also where the copy is in a project (project quotas) and its
+	// source is not: it does not count for that project. The directories of the copy are nobody
+	// else's yet.
+	LinkOutside bool
 	// Reflink says that data must be shared with the source by the file system
 	// (ioctl_ficlone(2)); a file system that cannot makes the copy fail with ErrNoReflink.
 	// Otherwise it is shared where that works and else copied.
