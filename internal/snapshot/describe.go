@@ -107,7 +107,7 @@ func digestOf(ctx context.Context, root *os.Root, dir string) (tree.Sum, error) 
 		return tree.Sum{}, err
 	}
 	defer f.Close()
-	return tree.Digest(ctx, f, nil)
+	return tree.Digest(ctx, f)
 }
 
 // volumes lists the volumes with names that people gave; dockerd's own are digits and letters.

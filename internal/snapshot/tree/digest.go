@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash"
 	"os"
-	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,9 +19,9 @@ type Sum struct {
 
 // Digest looks at a tree without reading its files: names, kinds, modes, owners, sizes,
 // times of change, devices, link targets and extended attributes make up the digest.
-// Where something was written since, it differs. skip may be nil.
-func Digest(ctx context.Context, dir *os.File, skip func(rel string) bool) (Sum, error) {
-	d := digester{ctx: ctx, skip: skip, hash: sha256.New(), seen: map[uint64]bool{}}
+// Where something was written since, it differs.
+func Digest(ctx context.Context, dir *os.File) (Sum, error) {
+	d := digester{ctx: ctx, hash: sha256.New(), seen: map[uint64]bool{}}
 	if err := d.directory(dir, "."); err != nil {
 		return Sum{}, err
 	}
@@ -31,7 +30,6 @@ func Digest(ctx context.Context, dir *os.File, skip func(rel string) bool) (Sum,
 
 type digester struct {
 	ctx   context.Context
-	skip  func(string) bool
 	hash  hash.Hash
 	seen  map[uint64]bool // inodes with several names
 	bytes int64
@@ -49,41 +47,13 @@ func (d *digester) directory(dir *os.File, rel string) error {
 	if err := d.xattrs(dir); err != nil {
 		return &os.PathError{Op: "read extended attributes of", Path: rel, Err: err}
 	}
-	return visit(dir, rel, d.skip, d.entry)
+	return visit(dir, rel, nil, d)
 }
 
-// visit calls entry for what is in dir, in the order of names, but for what skip, if any,
-// leaves out. rel is where dir is in its tree.
-func visit(dir *os.File, rel string, skip func(string) bool, entry func(dir *os.File, name, rel string) error) error {
-	names, err := list(dir)
-	if err != nil {
-		return &os.PathError{Op: "list", Path: rel, Err: err}
-	}
-	for _, name := range names {
-		if sub := path.Join(rel, name); skip == nil || !skip(sub) {
-			if err := entry(dir, name, sub); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (d *digester) entry(dir *os.File, name, rel string) error {
-	var st unix.Stat_t
-	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &os.PathError{Op: "stat", Path: rel, Err: err}
-	}
+func (d *digester) entry(dir *os.File, name, rel string, st *unix.Stat_t) error {
+	d.add(rel, st)
 	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		sub, err := openDir(dir, name)
-		if err != nil {
-			return &os.PathError{Op: "open", Path: rel, Err: err}
-		}
-		defer sub.Close()
-		return d.directory(sub, rel)
 	case unix.S_IFREG:
-		d.add(rel, &st)
 		f, err := openFile(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 		if err != nil {
 			return &os.PathError{Op: "open", Path: rel, Err: err}
@@ -91,15 +61,12 @@ func (d *digester) entry(dir *os.File, name, rel string) error {
 		defer f.Close()
 		return d.xattrs(f)
 	case unix.S_IFLNK:
-		d.add(rel, &st)
 		buf := make([]byte, unix.PathMax)
 		n, err := unix.Readlinkat(int(dir.Fd()), name, buf)
 		if err != nil {
 			return &os.PathError{Op: "readlink", Path: rel, Err: err}
 		}
 		fmt.Fprintf(d.hash, "-> %q\n", buf[:n])
-	default:
-		d.add(rel, &st)
 	}
 	return nil
 }

@@ -74,22 +74,11 @@ func (p *packer) directory(dir *os.File, rel string) error {
 	if err := p.tar.WriteHeader(h); err != nil {
 		return err
 	}
-	return visit(dir, rel, p.Skip, p.entry)
+	return visit(dir, rel, p.Skip, p)
 }
 
-func (p *packer) entry(dir *os.File, name, rel string) error {
-	var st unix.Stat_t
-	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &os.PathError{Op: "stat", Path: rel, Err: err}
-	}
+func (p *packer) entry(dir *os.File, name, rel string, st *unix.Stat_t) error {
 	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		sub, err := openDir(dir, name)
-		if err != nil {
-			return &os.PathError{Op: "open", Path: rel, Err: err}
-		}
-		defer sub.Close()
-		return p.directory(sub, rel)
 	case unix.S_IFSOCK:
 		return nil // means something to the process that listened only
 	case unix.S_IFCHR, unix.S_IFBLK:
@@ -110,11 +99,11 @@ func (p *packer) entry(dir *os.File, name, rel string) error {
 	case unix.S_IFREG:
 		return p.file(dir, name, rel)
 	case unix.S_IFLNK:
-		return p.symlink(dir, name, rel, &st)
+		return p.symlink(dir, name, rel, st)
 	case unix.S_IFIFO:
-		return p.tar.WriteHeader(p.header(tar.TypeFifo, rel, &st))
+		return p.tar.WriteHeader(p.header(tar.TypeFifo, rel, st))
 	}
-	return p.tar.WriteHeader(p.header(tar.TypeChar, rel, &st))
+	return p.tar.WriteHeader(p.header(tar.TypeChar, rel, st))
 }
 
 func (p *packer) file(dir *os.File, name, rel string) error {

@@ -163,7 +163,7 @@ func TestCopyToFull(t *testing.T) {
 func TestDigest(t *testing.T) {
 	from, _ := sample(t)
 	sum := func() string {
-		s, err := Digest(t.Context(), open(t, from), nil)
+		s, err := Digest(t.Context(), open(t, from))
 		if err != nil {
 			t.Fatal(err)
 		}
