@@ -44,6 +44,8 @@ func (l *launch) allocate(ctx context.Context) error {
 			if err := l.pinSnapshot(); err != nil {
 				return err
 			}
+		} else if err := l.takeUp(); err != nil {
+			return err
 		}
 		l.info.Socket = l.m.paths.Socket(l.info.ID)
 		l.info.Data = l.m.paths.Data(l.info.ID)
@@ -53,6 +55,23 @@ func (l *launch) allocate(ctx context.Context) error {
 		l.m.nest.place(&l.info)
 		return l.publish()
 	})
+}
+
+// takeUp makes sure that a stopped engine still is one, now that nobody else can start it, freeze
+// it or remove it, and takes over what it shares with snapshots by now.
+func (l *launch) takeUp() error {
+	now, err := l.m.read(l.info.ID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s was removed meanwhile", ErrNotFound, l.info.Name)
+	}
+	if err != nil {
+		return err
+	}
+	if now.Status != StatusStopped {
+		return fmt.Errorf("%w: %s is %s by now", ErrRunning, l.info.Name, now.Status)
+	}
+	l.info.Bases = now.Bases
+	return nil
 }
 
 // publish makes the engine's directory appear with its record in it and its lock held: one
@@ -74,6 +93,9 @@ func (l *launch) publish() error {
 	}
 	l.made = true
 	if l.info.Spec.Keep {
+		if err := os.MkdirAll(l.m.paths.StateEngine(l.info.ID), 0o711); err != nil {
+			return fmt.Errorf("make the engine's directory: %w", err)
+		}
 		return writeRecord(l.m.paths.KeptRecord(l.info.ID), &l.info)
 	}
 	return nil

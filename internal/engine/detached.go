@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -168,15 +167,12 @@ func (m *Manager) carryOut(ctx context.Context, o order) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	info.Revived, info.Net, info.OOMKills = true, nil, 0
+	info.Revived, info.Net, info.NetNS, info.OOMKills = true, nil, NetNS{}, 0
 	return m.start(ctx, &launch{m: m, info: info})
 }
 
-// grace is for how long an engine may take to stop its containers. dockerd gives each of
-// them ten seconds and itself fifteen.
-const grace = 20 * time.Second
-
-// watch holds the engine until signals tell to end it or it ends by itself.
+// watch holds the engine until signals tell to end it or it ends by itself. How long it may take
+// to stop is whoever's who asks, and dockerd's, which bounds it by what its containers were given.
 func (e *Engine) watch(signals <-chan os.Signal) error {
 	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
 	select {
@@ -187,7 +183,7 @@ func (e *Engine) watch(signals <-chan os.Signal) error {
 			return e.Close(context.Background())
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
 		for s := range signals {

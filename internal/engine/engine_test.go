@@ -15,6 +15,7 @@ import (
 
 	"github.com/berth-dev/berth/internal/linux"
 	"github.com/berth-dev/berth/internal/network"
+	"github.com/berth-dev/berth/internal/snapshot/layers"
 	"github.com/berth-dev/berth/internal/state"
 )
 
@@ -42,10 +43,24 @@ func put(t *testing.T, m *Manager, info Info) (die func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if info.Spec.Keep {
+		putStopped(t, m, info)
+	}
 	if err := m.save(&info); err != nil {
 		t.Fatal(err)
 	}
 	return func() { lock.Close() }
+}
+
+// putStopped records an engine of which only the data root is left.
+func putStopped(t *testing.T, m *Manager, info Info) {
+	t.Helper()
+	if err := os.MkdirAll(m.paths.StateEngine(info.ID), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeRecord(m.paths.KeptRecord(info.ID), &info); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestStatusIsWhatTheLockSays(t *testing.T) {
@@ -54,9 +69,7 @@ func TestStatusIsWhatTheLockSays(t *testing.T) {
 	die := put(t, m, Info{ID: "aaaaaaaaaaaa", Name: "one", Status: StatusRunning, Created: created})
 	defer put(t, m, Info{ID: "bbbbbbbbbbbb", Name: "two", Status: StatusRunning, Created: created.Add(time.Second), Spec: Spec{Keep: true}})()
 	die()
-	if err := writeRecord(m.paths.KeptRecord("cccccccccccc"), &Info{ID: "cccccccccccc", Name: "three", Status: StatusRunning, Created: created.Add(time.Minute)}); err != nil {
-		t.Fatal(err)
-	}
+	putStopped(t, m, Info{ID: "cccccccccccc", Name: "three", Status: StatusRunning, Created: created.Add(time.Minute)})
 	all, err := m.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -117,6 +130,64 @@ func TestFindWhileItStops(t *testing.T) {
 	}
 	if left, err := os.ReadDir(m.paths.Engines()); err != nil || len(left) > 0 {
 		t.Errorf("left are %v (%v)", left, err)
+	}
+}
+
+// Who starts or freezes a stopped engine has looked at it before it was his alone.
+func TestTakeUp(t *testing.T) {
+	m := newManager(t)
+	info := Info{ID: "aaaaaaaaaaaa", Name: "ci", Status: StatusStopped, Spec: Spec{Keep: true}}
+	putStopped(t, m, info)
+	l := &launch{m: m, info: info}
+	info.Bases = []layers.Base{{ID: "base"}} // a snapshot was made of it meanwhile
+	putStopped(t, m, info)
+	if err := l.takeUp(); err != nil || !cmp.Equal(l.info.Bases, info.Bases) {
+		t.Errorf("it shares %v (%v), want %v", l.info.Bases, err, info.Bases)
+	}
+	info.Status = StatusRunning // started
+	die := put(t, m, info)
+	if err := l.takeUp(); !errors.Is(err, ErrRunning) {
+		t.Errorf("of one that was started: %v", err)
+	}
+	die()
+	for _, dir := range []string{m.paths.Engine(info.ID), m.paths.StateEngine(info.ID)} { // removed
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.allocate(t.Context()); !errors.Is(err, ErrNotFound) {
+		t.Errorf("of one that was removed: %v", err)
+	}
+	if left, err := m.ids(); err != nil || len(left) > 0 {
+		t.Errorf("it is back: %v (%v)", left, err)
+	}
+}
+
+// What the memory limit did is in the record of an engine that runs and of one that has ended, and
+// nothing is written of one that is being taken away.
+func TestRecordOfMemoryLimit(t *testing.T) {
+	m := newManager(t)
+	info := Info{ID: "aaaaaaaaaaaa", Name: "ci", Status: StatusRunning, Spec: Spec{Keep: true}}
+	defer put(t, m, info)()
+	mon := &monitor{m: m, id: info.ID, ooms: 3}
+	if err := mon.recordOOMs(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.read(info.ID); err != nil || got.OOMKills != 3 || got.Status != StatusRunning {
+		t.Errorf("while it runs: %+v (%v)", got, err)
+	}
+	if err := mon.lastRecord(&info, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(m.paths.Engine(info.ID)); err != nil {
+		t.Fatal(err)
+	}
+	mon.ooms = 4
+	if err := mon.recordOOMs(); err != nil {
+		t.Error(err)
+	}
+	if got, err := m.read(info.ID); err != nil || got.OOMKills != 3 || got.Status != StatusStopped {
+		t.Errorf("afterwards: %+v (%v)", got, err)
 	}
 }
 
@@ -277,18 +348,17 @@ func TestLogPumpCatchesUp(t *testing.T) {
 
 func TestLogIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	f, err := openLog(path, Owner{os.Getuid(), os.Getgid()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &rotated{f: f, path: path, owner: Owner{os.Getuid(), os.Getgid()}}
 	line := []byte(strings.Repeat("x", 1<<20))
 	for range 3 * maxLog >> 20 {
+		w, err := openRotated(path, Owner{os.Getuid(), os.Getgid()}) // the engine is started again
+		if err != nil {
+			t.Fatal(err)
+		}
 		if _, err := w.Write(line); err != nil {
 			t.Fatal(err)
 		}
+		w.Close()
 	}
-	w.Close()
 	var total int64
 	for _, name := range []string{path, path + ".1"} {
 		info, err := os.Stat(name)
@@ -299,6 +369,34 @@ func TestLogIsBounded(t *testing.T) {
 	}
 	if total > 2*maxLog {
 		t.Errorf("the log takes %d bytes, more than %d", total, 2*maxLog)
+	}
+}
+
+// A full log that cannot begin anew loses what is written until it can.
+func TestLogGoesOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	w, err := openRotated(path, Owner{os.Getuid(), os.Getgid()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := os.MkdirAll(path+".1/in the way", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(make([]byte, maxLog)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("lost")); err == nil {
+		t.Error("a log that is full took more")
+	}
+	if err := os.RemoveAll(path + ".1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("kept")); err != nil {
+		t.Error(err)
+	}
+	if got, _ := os.ReadFile(path); string(got) != "kept" {
+		t.Errorf("the log is %.20q", got)
 	}
 }
 

@@ -71,14 +71,12 @@ func (e *Engine) end(ctx context.Context, keep bool, reason error) error {
 	begin := time.Now()
 	defer func() { e.m.trace("close", time.Since(begin)) }()
 	if keep {
-		e.info.Status, e.info.Error = StatusStopped, ""
+		e.info.Error = ""
 		if reason != nil {
 			e.info.Error = reason.Error()
 		}
-		if err := writeRecord(e.m.paths.KeptRecord(e.info.ID), &e.info); err != nil {
-			e.m.warn("record", &e.info, err)
-		}
 	}
+	e.m.warn("record", &e.info, e.monitor.lastRecord(&e.info, keep))
 	e.monitor.logs.catchUp() // what dockerd has said may be worth a note
 	e.monitor.unwatch()      // before what is looked at goes away with the engine
 	err := e.m.undo(ctx, &e.info, keep)
@@ -88,16 +86,6 @@ func (e *Engine) end(ctx context.Context, keep bool, reason error) error {
 	e.monitor.close()
 	e.lock.Close()
 	return err
-}
-
-// update changes the record of an engine whose lock the caller holds.
-func (m *Manager) update(id string, change func(*Info)) error {
-	info, err := readRecord(m.paths.Record(id))
-	if err != nil {
-		return err
-	}
-	change(info)
-	return m.save(info)
 }
 
 // Collected is what Collect found.

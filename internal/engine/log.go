@@ -34,11 +34,11 @@ func newLogPump(console *os.File, path string, owner Owner) (*logPump, error) {
 		p.to = unclosed{console}
 		return p, nil
 	}
-	f, err := openLog(path, owner)
+	f, err := openRotated(path, owner)
 	if err != nil {
 		return nil, fmt.Errorf("make the engine's log: %w", err)
 	}
-	p.to, p.own = &rotated{f: f, path: path, owner: owner}, true
+	p.to, p.own = f, true
 	return p, nil
 }
 
@@ -186,22 +186,45 @@ type rotated struct {
 	f     *os.File
 	path  string
 	owner Owner
-	size  int
+	size  int64
 }
 
-func (w *rotated) Write(b []byte) (int, error) {
-	if w.size += len(b); w.size > maxLog {
-		w.f.Close()
-		if err := os.Rename(w.path, w.path+".1"); err != nil {
-			return 0, err
-		}
-		f, err := openLog(w.path, w.owner)
-		if err != nil {
-			return 0, err
-		}
-		w.f, w.size = f, len(b)
+func openRotated(path string, owner Owner) (*rotated, error) {
+	f, err := openLog(path, owner)
+	if err != nil {
+		return nil, err
 	}
-	return w.f.Write(b)
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &rotated{f: f, path: path, owner: owner, size: info.Size()}, nil
+}
+
+// Write writes nothing when a full log cannot begin anew; the next one tries again.
+func (w *rotated) Write(b []byte) (int, error) {
+	if w.size+int64(len(b)) > maxLog {
+		if err := w.rotate(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := w.f.Write(b)
+	w.size += int64(n)
+	return n, err
+}
+
+func (w *rotated) rotate() error {
+	if err := ignoreNotExist(os.Rename(w.path, w.path+".1")); err != nil {
+		return err
+	}
+	f, err := openLog(w.path, w.owner)
+	if err != nil {
+		return err
+	}
+	w.f.Close()
+	w.f, w.size = f, 0
+	return nil
 }
 
 // Close lets go of the file. Later writes fail.

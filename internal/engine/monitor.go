@@ -31,6 +31,9 @@ type monitor struct {
 	exited  *pid1.Exited
 	ooms    int
 
+	recording sync.Mutex // held while the engine's record is written; guards recorded
+	recorded  bool       // for the last time
+
 	ready chan struct{} // closed when dockerd is ready
 	done  chan struct{} // closed when init has gone
 	logs  *logPump
@@ -114,10 +117,9 @@ func (mon *monitor) watchMemory(g *cgroup.Group) error {
 	stop, err := g.WatchOOM(func() {
 		mon.mu.Lock()
 		mon.ooms++
-		n := mon.ooms
 		mon.mu.Unlock()
 		mon.note("the engine reached its memory limit and the kernel ended a process in it; give it more with --memory")
-		mon.m.warn("record", &Info{ID: mon.id}, mon.m.update(mon.id, func(i *Info) { i.OOMKills = n }))
+		mon.m.warn("record", &Info{ID: mon.id}, mon.recordOOMs())
 	})
 	mon.stopOOM = stop
 	return err
@@ -155,7 +157,50 @@ func (l *launch) awaitReady(ctx context.Context) error {
 		return ctx.Err()
 	}
 	l.info.Status, l.info.Ready = StatusRunning, now()
-	return l.m.save(&l.info)
+	return l.monitor.save(&l.info)
+}
+
+// save writes the record while the engine runs.
+func (mon *monitor) save(info *Info) error {
+	mon.recording.Lock()
+	defer mon.recording.Unlock()
+	info.OOMKills = mon.oomKills()
+	return mon.m.save(info)
+}
+
+// recordOOMs writes into the record how often the memory limit was reached, unless the engine is
+// being taken away.
+func (mon *monitor) recordOOMs() error {
+	mon.recording.Lock()
+	defer mon.recording.Unlock()
+	if mon.recorded {
+		return nil
+	}
+	info, err := readRecord(mon.m.paths.Record(mon.id))
+	if err != nil {
+		return err
+	}
+	info.OOMKills = mon.oomKills()
+	return mon.m.save(info)
+}
+
+// lastRecord writes what is left of the engine's record, if the engine is kept. No other write
+// comes after it.
+func (mon *monitor) lastRecord(info *Info, keep bool) error {
+	mon.recording.Lock()
+	defer mon.recording.Unlock()
+	mon.recorded = true
+	if !keep {
+		return nil
+	}
+	info.Status, info.OOMKills = StatusStopped, mon.oomKills()
+	return writeRecord(mon.m.paths.KeptRecord(info.ID), info)
+}
+
+func (mon *monitor) oomKills() int {
+	mon.mu.Lock()
+	defer mon.mu.Unlock()
+	return mon.ooms
 }
 
 // reason says why the engine ended by itself.

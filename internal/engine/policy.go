@@ -60,7 +60,8 @@ func (m *Manager) Trim(ctx context.Context, p Policy, now time.Time) (t Trimmed,
 		if err := m.retire(ctx, left[0].Ref(), &t); err != nil {
 			return t, err
 		}
-		if left = left[1:]; m.Sweep(ctx, true) != nil {
+		left = left[1:]
+		if err := m.Sweep(ctx, true); err != nil {
 			return t, err
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -26,13 +25,11 @@ func (m *Manager) save(info *Info) error {
 	return nil
 }
 
+// writeRecord does not make the record's directory: an engine that is gone stays so.
 func writeRecord(path string, info *Info) error {
 	b, err := json.MarshalIndent(info, "", "  ")
 	if err != nil {
 		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
-		return fmt.Errorf("record engine %s: %w", info.Name, err)
 	}
 	tmp := path + ".new"
 	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {

@@ -251,8 +251,9 @@ func (i *Info) source() snapshot.Source {
 	}
 }
 
-// stopPatience is how long containers have to stop for a snapshot, as with docker stop.
-const stopPatience = 30 * time.Second
+// stopPatience is how long an engine has to stop for a snapshot. dockerd is done before, unless
+// it hangs or a container was given longer (docker run --stop-timeout).
+const stopPatience = 5 * time.Minute
 
 // FreezeEngine makes a snapshot of an engine. One that is stopped becomes a fork of it, which
 // copies nothing. One that runs stands still for a moment, and what it has made is copied; with
@@ -315,9 +316,16 @@ func (m *Manager) freezeStopped(ctx context.Context, info Info, f Freezing) (_ *
 		return nil, err
 	}
 	// Its directory and lock keep everybody else from the engine.
-	if err := m.withAllocation(ctx, l.publish); err != nil {
+	err = m.withAllocation(ctx, func() error {
+		if err := l.takeUp(); err != nil {
+			return err
+		}
+		return l.publish()
+	})
+	if err != nil {
 		return nil, err
 	}
+	info.Bases = l.info.Bases
 	defer func() {
 		m.warn("let go of engine", &info, m.release(context.WithoutCancel(ctx), &info))
 		l.lock.Close()
