@@ -54,14 +54,16 @@ func (l *launch) subordinate(subs []sysuser.SubID) ids.Range {
 }
 
 // giveBack makes the owner of the shares owner of everything that the engine left there
-// under other ids. The engine has ended: nothing changes there by its hand any more.
+// under other ids. The engine has ended: nothing changes there by its hand any more. The ids may
+// be those of the user's other containers too (rootless Podman and Docker); what has not changed since the
+// engine was made is theirs.
 func (m *Manager) giveBack(ctx context.Context, info *Info) error {
 	owner := info.Spec.Owner
 	for _, s := range info.Spec.Shares {
 		if s.ReadOnly || s.Inode == 0 || info.ShareUIDs.Size == 0 {
 			continue
 		}
-		err := linux.Reown(ctx, s.Path, s.Device, s.Inode, func(uid, gid int) (int, int) {
+		err := linux.Reown(ctx, s.Path, s.Device, s.Inode, info.Created, func(uid, gid int) (int, int) {
 			if info.ShareUIDs.Contains(uid) {
 				uid = owner.UID
 			}

@@ -166,20 +166,24 @@ func TestReownStaysInside(t *testing.T) {
 	}
 	seen := 0
 	count := func(uid, gid int) (int, int) { seen++; return uid, gid }
-	if err := Reown(t.Context(), tree, dev, ino, count); err != nil {
+	if err := Reown(t.Context(), tree, dev, ino, time.Time{}, count); err != nil {
 		t.Fatal(err)
 	}
 	if seen != 4 { // tree, a, b, link
 		t.Errorf("visited %d entries, want 4", seen)
 	}
 	seen = 0
-	if err := Reown(t.Context(), tree, dev, ino+1, count); err != nil || seen != 0 {
+	if err := Reown(t.Context(), tree, dev, ino+1, time.Time{}, count); err != nil || seen != 0 {
 		t.Errorf("an exchanged tree was visited: %d entries, %v", seen, err)
+	}
+	seen = 0
+	if err := Reown(t.Context(), tree, dev, ino, time.Now().Add(time.Hour), count); err != nil || seen != 0 {
+		t.Errorf("of what has not changed since, %d entries were looked at: %v", seen, err)
 	}
 	if err := os.RemoveAll(tree); err != nil {
 		t.Fatal(err)
 	}
-	if err := Reown(t.Context(), tree, dev, ino, count); err != nil {
+	if err := Reown(t.Context(), tree, dev, ino, time.Time{}, count); err != nil {
 		t.Errorf("a removed tree: %v", err)
 	}
 }

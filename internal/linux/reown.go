@@ -3,15 +3,17 @@ package linux
 import (
 	"context"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // Reown walks the tree at path, which must still be the file that dev and ino name, and
-// gives each entry the owner that pick returns for its present one. It follows no symbolic
-// link, enters no other file system, and leaves a tree that was exchanged or removed alone.
-// It ends early with ctx's error when ctx is cancelled.
-func Reown(ctx context.Context, path string, dev, ino uint64, pick func(uid, gid int) (int, int)) error {
+// gives each entry whose status has changed since then the owner that pick returns for its
+// present one (inode(7), ctime). It follows no symbolic link, enters no other file system, and
+// leaves a tree that was exchanged or removed alone. Others may change the tree meanwhile: what
+// is given away is what was looked at. It ends early with ctx's error when ctx is cancelled.
+func Reown(ctx context.Context, path string, dev, ino uint64, since time.Time, pick func(uid, gid int) (int, int)) error {
 	root, err := OpenPath(path)
 	if err != nil {
 		return nil // removed or exchanged: nothing of the engine's is there
@@ -20,14 +22,15 @@ func Reown(ctx context.Context, path string, dev, ino uint64, pick func(uid, gid
 	if d, i, err := Identity(root); err != nil || d != dev || i != ino {
 		return err
 	}
-	w := reowner{ctx: ctx, dev: dev, pick: pick}
+	w := reowner{ctx: ctx, dev: dev, since: since, pick: pick}
 	return w.entry(int(root.Fd()), "", path)
 }
 
 type reowner struct {
-	ctx  context.Context
-	dev  uint64
-	pick func(uid, gid int) (int, int)
+	ctx   context.Context
+	dev   uint64
+	since time.Time
+	pick  func(uid, gid int) (int, int)
 }
 
 // entry treats one directory entry: name in the directory dirfd, or dirfd itself if name is empty.
@@ -45,11 +48,8 @@ func (w *reowner) entry(dirfd int, name, path string) error {
 	if st.Dev != w.dev {
 		return nil
 	}
-	if uid, gid := w.pick(int(st.Uid), int(st.Gid)); uid != int(st.Uid) || gid != int(st.Gid) {
-		err := retry(func() error {
-			return unix.Fchownat(dirfd, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH)
-		})
-		if err != nil && err != unix.ENOENT {
+	if _, _, change := w.owner(&st); change {
+		if err := w.give(dirfd, name); err != nil && err != unix.ENOENT {
 			return &os.PathError{Op: "chown", Path: path, Err: err}
 		}
 	}
@@ -57,6 +57,40 @@ func (w *reowner) entry(dirfd int, name, path string) error {
 		return w.directory(dirfd, name, path)
 	}
 	return nil
+}
+
+// owner says who is to have a file, and whether that is somebody else than now.
+func (w *reowner) owner(st *unix.Stat_t) (uid, gid int, change bool) {
+	if time.Unix(st.Ctim.Unix()).Before(w.since) {
+		return 0, 0, false
+	}
+	uid, gid = w.pick(int(st.Uid), int(st.Gid))
+	return uid, gid, uid != int(st.Uid) || gid != int(st.Gid)
+}
+
+// give changes the owner of an entry. It is opened for that and looked at again: the name may be
+// another file's by now.
+func (w *reowner) give(dirfd int, name string) error {
+	fd := dirfd
+	if name != "" {
+		err := retry(func() (err error) {
+			fd, err = unix.Openat(dirfd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+	}
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
+		return err
+	}
+	uid, gid, change := w.owner(&st)
+	if st.Dev != w.dev || !change {
+		return nil
+	}
+	return retry(func() error { return unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH) })
 }
 
 func (w *reowner) directory(dirfd int, name, path string) error {

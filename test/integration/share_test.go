@@ -216,13 +216,20 @@ func TestGivingBackFollowsNoLinks(t *testing.T) {
 	if err := os.WriteFile(roots, nil, 0o600); err != nil { // belongs to the host's root
 		t.Fatal(err)
 	}
+	podmans := filepath.Join(dir, "podmans")
+	if err := os.WriteFile(podmans, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Lchown(podmans, sandbox.SubID+7, sandbox.SubID+7); err != nil { // rootless Podman has the same ids
+		t.Fatal(err)
+	}
 	r := inWorkspace(t, dir, fmt.Sprintf(`
 		box $image sh -c 'mkdir d; ln -s %[1]s d/link; chown -h 1000:1000 d/link; chown 1000:1000 d'`, outside))
 	if r.code != 0 {
 		t.Fatal(r)
 	}
 	for path, want := range map[string]string{
-		outside: "0:0 600", roots: "0:0 600",
+		outside: "0:0 600", roots: "0:0 600", podmans: fmt.Sprintf("%[1]d:%[1]d 600", sandbox.SubID+7),
 		filepath.Join(dir, "d"): "1234:1234 755", filepath.Join(dir, "d/link"): "1234:1234 777",
 	} {
 		if got := owner(t, path); got != want {
