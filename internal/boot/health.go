@@ -188,6 +188,7 @@ func dialHealth(ctx context.Context, path string) (net.Conn, error) {
 		}
 		select {
 		case <-w.Events:
+		case <-w.Errors: // of an event that was lost
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}

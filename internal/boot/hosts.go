@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/moby/sys/user"
+
+	"github.com/berth-dev/berth/internal/linux"
 )
 
 // defaultSocket is where everybody looks for Docker.
@@ -72,12 +74,10 @@ func listenUnix(path, group string) (*os.File, error) {
 			return nil, err
 		}
 	}
-	// Made closed to others, then opened to the group.
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	ln, err := linux.ListenUnix(path, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	ln.SetUnlinkOnClose(false)
 	defer ln.Close()
 	if err := os.Lchown(path, 0, groupID(group)); err != nil {
 		return nil, err

@@ -98,13 +98,21 @@ func (v2) watchOOM(m cgroups.Manager, f func()) (func(), error) {
 		return nil, fmt.Errorf("watch for lack of memory: %w", err)
 	}
 	go func() {
-		for range w.Events {
+		for {
 			n, err := oomCount(file)
 			if err != nil {
 				return
 			}
 			for ; seen < n; seen++ {
 				f()
+			}
+			var ok bool
+			select {
+			case _, ok = <-w.Events:
+			case _, ok = <-w.Errors: // of an event that was lost; the count was not
+			}
+			if !ok {
+				return
 			}
 		}
 	}()

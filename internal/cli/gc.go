@@ -134,6 +134,9 @@ func parseAge(s string) (time.Duration, error) {
 		var n int
 		n, err = strconv.Atoi(days)
 		d = time.Duration(n) * 24 * time.Hour
+		if int(d/(24*time.Hour)) != n {
+			err = strconv.ErrRange
+		}
 	}
 	if err != nil || d <= 0 {
 		return 0, fmt.Errorf("not an age; give one such as 90m, 36h or 7d")

@@ -59,7 +59,7 @@ func (a *app) buildImage(ctx context.Context, out, name string) error {
 	if out == "-" {
 		return image.Build(ctx, a.Out, o)
 	}
-	return writeWhole(out, func(w io.Writer) error { return image.Build(ctx, w, o) })
+	return writeWhole(out, 0o644, func(w io.Writer) error { return image.Build(ctx, w, o) })
 }
 
 func (a *app) imageOptions(ctx context.Context, name string) (image.Options, error) {
@@ -89,15 +89,15 @@ func (a *app) imageOptions(ctx context.Context, name string) (image.Options, err
 	return o, nil
 }
 
-// writeWhole makes a file appear whole or not at all.
-func writeWhole(path string, fill func(io.Writer) error) (err error) {
+// writeWhole makes a file appear whole, and with its mode, or not at all.
+func writeWhole(path string, mode os.FileMode, fill func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	defer os.Remove(f.Name()) // finds nothing after the rename
 	err = fill(f)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)

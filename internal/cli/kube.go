@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -108,11 +109,15 @@ func writeFiles(dir string, files []kube.File) error {
 	}
 	for _, f := range files {
 		// A Secret among them is nobody else's.
-		if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o600); err != nil {
+		if err := writeWhole(filepath.Join(dir, f.Name), 0o600, whole(f.Data)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func whole(data []byte) func(io.Writer) error {
+	return func(w io.Writer) error { _, err := w.Write(data); return err }
 }
 
 func (a *app) kubeOverlayVerb() *cobra.Command {
@@ -205,7 +210,7 @@ func writeParts(dir string, parts []kube.NodePart) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(path, p.Text, 0o644); err != nil {
+		if err := writeWhole(path, 0o644, whole(p.Text)); err != nil {
 			return err
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -105,21 +104,14 @@ func (a *app) exportTo(ctx context.Context, dir, out string, images []string) ([
 	})
 }
 
-// saveArchive makes a file of the archive, in full or not at all.
-func saveArchive(ctx context.Context, r io.Reader, out string) ([]mirror.Carried, error) {
-	f, err := os.CreateTemp(filepath.Dir(out), "."+filepath.Base(out)+".*")
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(f.Name())
-	images, err := mirror.CheckArchive(ctx, io.TeeReader(r, f))
-	if err == nil {
-		err = errors.Join(f.Chmod(0o644), f.Sync())
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	return images, os.Rename(f.Name(), out)
+// saveArchive makes a file of the archive, in full or not at all. Images of private registries
+// may be in it.
+func saveArchive(ctx context.Context, r io.Reader, out string) (images []mirror.Carried, err error) {
+	err = writeWhole(out, 0o600, func(w io.Writer) (err error) {
+		images, err = mirror.CheckArchive(ctx, io.TeeReader(r, w))
+		return err
+	})
+	return images, err
 }
 
 // exported hands the archive on as it comes.

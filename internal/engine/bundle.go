@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,16 +24,10 @@ var (
 )
 
 // listen makes the socket of the engine's Docker API. The directory is closed to everybody
-// until the socket has its owner and mode.
-func (l *launch) listen(context.Context) error {
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: l.info.Socket, Net: "unix"})
-	if err != nil {
+// until the socket has its owner, and the engine goes on listening when this process has let go.
+func (l *launch) listen(context.Context) (err error) {
+	if l.listener, err = linux.ListenUnix(l.info.Socket, 0o600); err != nil {
 		return fmt.Errorf("make the engine's socket: %w", err)
-	}
-	listener.SetUnlinkOnClose(false) // the engine listens on it after this process has let go
-	l.listener = listener
-	if err := os.Chmod(l.info.Socket, 0o600); err != nil {
-		return err
 	}
 	if err := os.Lchown(l.info.Socket, l.info.Spec.Owner.UID, l.info.Spec.Owner.GID); err != nil {
 		return err

@@ -22,6 +22,7 @@ const (
 	// maxMirrorConns bounds the connections of one engine to the mirror.
 	maxMirrorConns = 256
 	dialMirror     = 2 * time.Second
+	acceptAgain    = 100 * time.Millisecond
 )
 
 // findMirror is the address of the mirror that the engine is to pull through, as the engine
@@ -101,6 +102,11 @@ func (r *mirrorRelay) accept(ctx context.Context, l net.Listener) {
 			<-r.slots
 			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
 				return
+			}
+			// No more descriptors or memory, mostly: others have to give some back first.
+			select {
+			case <-time.After(acceptAgain):
+			case <-ctx.Done():
 			}
 			continue
 		}

@@ -3,8 +3,10 @@ package kube
 import (
 	"errors"
 	"flag"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,6 +85,20 @@ func golden(t *testing.T, name string, got []byte, err error) {
 				t.Errorf("%s is no YAML: %v", name, err)
 			}
 			return
+		}
+	}
+}
+
+// The certificate holds for the name by which the mirror is announced, whether its namespace is
+// known or not.
+func TestMirrorNames(t *testing.T) {
+	for namespace, want := range map[string][]string{"": {"m"}, "ci": {"m", "m.ci.svc", "m.ci.svc.cluster.local"}} {
+		o := MirrorOptions{Name: "m", Namespace: namespace}
+		if diff := cmp.Diff(want, o.names()); diff != "" {
+			t.Errorf("%q: %s", namespace, diff)
+		}
+		if u, err := url.Parse(o.URL()); err != nil || !slices.Contains(o.names(), u.Hostname()) {
+			t.Errorf("%q: it is announced as %s", namespace, o.URL())
 		}
 	}
 }

@@ -36,11 +36,23 @@ type MirrorOptions struct {
 
 // URL is how pods of the cluster reach the mirror.
 func (o *MirrorOptions) URL() string {
-	host := o.Name
-	if o.Namespace != "" {
-		host += "." + o.Namespace + ".svc"
+	return fmt.Sprintf("https://%s:%d", o.host(), mirrorPort)
+}
+
+func (o *MirrorOptions) host() string {
+	if o.Namespace == "" {
+		return o.Name
 	}
-	return fmt.Sprintf("https://%s:%d", host, mirrorPort)
+	return o.Name + "." + o.Namespace + ".svc"
+}
+
+// names are those that a Service has in the cluster's DNS, as far as they are known. The mirror's
+// certificate holds for them.
+func (o *MirrorOptions) names() []string {
+	if o.Namespace == "" {
+		return []string{o.Name}
+	}
+	return []string{o.Name, o.host(), o.host() + ".cluster.local"}
 }
 
 func (o *MirrorOptions) check() error {
@@ -165,11 +177,7 @@ func (o *MirrorOptions) args() []string {
 	if size, err := sizeOf(o.Size); err == nil {
 		args = append(args, fmt.Sprintf("--max-size=%d", size/10*9))
 	}
-	host := strings.TrimSuffix(strings.TrimPrefix(o.URL(), "https://"), fmt.Sprintf(":%d", mirrorPort))
-	for _, name := range []string{o.Name, host, host + ".cluster.local"} {
-		if name == o.Name && host == o.Name || name != o.Name && o.Namespace == "" && name != host {
-			continue
-		}
+	for _, name := range o.names() {
 		args = append(args, "--name="+name)
 	}
 	for _, r := range o.RegistryCAs {

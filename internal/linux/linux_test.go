@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -185,6 +186,36 @@ func TestReownStaysInside(t *testing.T) {
 	}
 	if err := Reown(t.Context(), tree, dev, ino, time.Time{}, count); err != nil {
 		t.Errorf("a removed tree: %v", err)
+	}
+}
+
+// The mode is there when the file is.
+func TestListenUnix(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := ListenUnix(path, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != os.ModeSocket|0o600 {
+		t.Errorf("%v (%v)", info.Mode(), err)
+	}
+	go func() {
+		if c, err := net.Dial("unix", path); err == nil {
+			c.Close()
+		}
+	}()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	l.Close()
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+	if _, err := ListenUnix(path, 0o600); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("where there is one: %v", err)
 	}
 }
 

@@ -27,17 +27,16 @@ const hubKey = "https://index.docker.io/v1/"
 // helpers that it names (docker-credential-<name>, which must be on PATH). The file is read
 // again when it changes. The result is for [Config].Credentials.
 func DockerConfig(file string) func(registry string) (user, password string, err error) {
-	d := &dockerConfig{file: file, answers: newExpiring[[2]string]()}
-	return d.find
+	return (&dockerConfig{file: file}).find
 }
 
 type dockerConfig struct {
-	file    string
-	answers *expiring[[2]string]
+	file string
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what follows
 	changed time.Time
-	content dockerConfigFile
+	content *dockerConfigFile // nil: not read yet
+	answers *expiring[[2]string]
 }
 
 // dockerConfigFile is what a config.json says of credentials.
@@ -52,21 +51,20 @@ type dockerConfigFile struct {
 }
 
 func (d *dockerConfig) find(registry string) (user, password string, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.load(); err != nil {
+	content, answers, err := d.load()
+	if err != nil {
 		return "", "", err
 	}
-	if a, ok := d.answers.get(registry); ok {
+	if a, ok := answers.get(registry); ok {
 		return a[0], a[1], nil
 	}
 	key := registry
 	if registry == hub {
 		key = hubKey
 	}
-	helper := d.content.CredHelpers[registry]
+	helper := content.CredHelpers[registry]
 	if helper == "" {
-		helper = d.content.CredsStore
+		helper = content.CredsStore
 	}
 	if helper != "" {
 		if user, password, err = askHelper(helper, key); err != nil {
@@ -74,38 +72,40 @@ func (d *dockerConfig) find(registry string) (user, password string, err error) 
 		}
 	}
 	if user == "" {
-		user, password = d.written(key, registry)
+		user, password = content.written(key, registry)
 	}
-	d.answers.put(registry, [2]string{user, password}, credentialLife)
+	answers.put(registry, [2]string{user, password}, credentialLife)
 	return user, password, nil
 }
 
-func (d *dockerConfig) load() error {
+// load returns what the file says and what helpers have answered since it says so.
+func (d *dockerConfig) load() (*dockerConfigFile, *expiring[[2]string], error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	info, err := os.Stat(d.file)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	if info.ModTime().Equal(d.changed) {
-		return nil
+	if d.content != nil && info.ModTime().Equal(d.changed) {
+		return d.content, d.answers, nil
 	}
 	b, err := os.ReadFile(d.file)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	var content dockerConfigFile // anew: what is not there any more is not to be used
-	if err := json.Unmarshal(b, &content); err != nil {
-		return fmt.Errorf("%s: not a docker configuration: %w", d.file, err)
+	content := &dockerConfigFile{} // anew: what is not there any more is not to be used
+	if err := json.Unmarshal(b, content); err != nil {
+		return nil, nil, fmt.Errorf("%s: not a docker configuration: %w", d.file, err)
 	}
-	d.content = content
-	d.changed, d.answers = info.ModTime(), newExpiring[[2]string]()
-	return nil
+	d.content, d.changed, d.answers = content, info.ModTime(), newExpiring[[2]string]()
+	return d.content, d.answers, nil
 }
 
 // written looks for credentials in the file itself.
-func (d *dockerConfig) written(keys ...string) (user, password string) {
+func (c *dockerConfigFile) written(keys ...string) (user, password string) {
 	for _, key := range keys {
 		for _, k := range []string{key, "https://" + key, "https://" + key + "/v2/"} {
-			a, ok := d.content.Auths[k]
+			a, ok := c.Auths[k]
 			if !ok {
 				continue
 			}

@@ -102,12 +102,9 @@ func (m *Mirror) serveManifest(w *answer, r *http.Request, u *upstream, t target
 		w.WriteHeader(http.StatusOK)
 		return result, nil
 	}
-	_, err = w.Write(got.content)
-	return result, ignoreClient(err)
+	_, _ = w.Write(got.content) // that a client has gone is no failure of the mirror
+	return result, nil
 }
-
-// ignoreClient is nil: that a client has gone is no failure of the mirror.
-func ignoreClient(error) error { return nil }
 
 func (m *Mirror) serveBlob(w *answer, r *http.Request, u *upstream, t target) (string, error) {
 	ctx := r.Context()
@@ -116,16 +113,18 @@ func (m *Mirror) serveBlob(w *answer, r *http.Request, u *upstream, t target) (s
 		return "", err
 	}
 	_, linked := m.store.link(t)
+	b, openErr := m.store.open(t.digest)
+	if openErr == nil {
+		defer b.Close()
+	}
 	// A blob that another repository has is no proof that this one has it.
-	checked := !open || !linked && m.store.has(t.digest)
+	checked := !open || !linked && openErr == nil
 	if checked {
 		if err := m.check(ctx, u, t, cred); err != nil {
 			return "", err
 		}
 	}
-	b, err := m.store.open(t.digest)
-	if err == nil {
-		defer b.Close()
+	if openErr == nil {
 		if !linked {
 			if err := m.store.setLink(t, t.digest, Link{Size: b.Size}); err != nil {
 				m.log.Warn("cannot record a blob", "digest", t.digest.String(), "error", err)
@@ -133,8 +132,8 @@ func (m *Mirror) serveBlob(w *answer, r *http.Request, u *upstream, t target) (s
 		}
 		return "hit", m.content(w, r, t.digest, b)
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return "", diskError(err)
+	if !errors.Is(openErr, fs.ErrNotExist) {
+		return "", diskError(openErr)
 	}
 	if r.Method == http.MethodHead {
 		return m.headBlob(ctx, w, u, t, cred)
@@ -213,9 +212,9 @@ func (m *Mirror) serveTags(w *answer, r *http.Request, u *upstream, t target) (s
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	if r.Method == http.MethodGet {
-		_, err = w.Write(body)
+		_, _ = w.Write(body)
 	}
-	return "proxied", ignoreClient(err)
+	return "proxied", nil
 }
 
 func writeTags(w *answer, r *http.Request, t target, tags []string) error {
@@ -228,9 +227,9 @@ func writeTags(w *answer, r *http.Request, t target, tags []string) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	if r.Method == http.MethodGet {
-		_, err = w.Write(body)
+		_, _ = w.Write(body)
 	}
-	return ignoreClient(err)
+	return nil
 }
 
 // nextPage makes a registry's link to more of a list (RFC 8288) one to the mirror.
