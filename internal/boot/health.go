@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/berth-dev/berth/internal/linux"
 	"github.com/fsnotify/fsnotify"
 )
 
@@ -84,6 +85,7 @@ func (h *health) answer(conn net.Conn) {
 	defer conn.Close()
 	select {
 	case <-h.is:
+		defer linux.Forget() // probes come for good
 		list := h.regs.toLook()
 		if len(list) == 0 {
 			_, _ = conn.Write(h.plain)

@@ -3,17 +3,18 @@ package certsd
 import (
 	"fmt"
 	"net"
-	"regexp"
 	"strconv"
+
+	"github.com/berth-dev/berth/internal/lazyregexp"
 )
 
 // registryPattern is the host[:port] of an image's name (the distribution project's reference grammar).
-var registryPattern = regexp.MustCompile(`^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?$`)
+var registryPattern = lazyregexp.New(`^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?$`)
 
 // CheckRegistry finds fault with the name of a registry: a host or host:port, as image
 // names have it.
 func CheckRegistry(name string) error {
-	if !registryPattern.MatchString(name) {
+	if !registryPattern().MatchString(name) {
 		return fmt.Errorf("%q is not a registry's host or host:port, as image names have it, without https://", name)
 	}
 	if _, port, err := net.SplitHostPort(name); err == nil {

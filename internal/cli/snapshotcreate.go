@@ -58,7 +58,7 @@ stands still for a moment, so that what is in its volumes is as after a loss of 
 }
 
 func (a *app) snapshotCreate(cmd *cobra.Command, f *createFlags, name string) error {
-	if !state.NamePattern.MatchString(name) {
+	if !state.NamePattern().MatchString(name) {
 		return usage(cmd, "name %q: use at most 63 of a-z 0-9 _ . - and begin with a letter or digit", name)
 	}
 	todo := f.commands()

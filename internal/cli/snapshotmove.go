@@ -105,7 +105,7 @@ func registerImport(cmd *cobra.Command, isolation *string, asJSON *bool) {
 }
 
 func checkImport(cmd *cobra.Command, name []string, isolation string) error {
-	if len(name) > 0 && !state.NamePattern.MatchString(name[0]) {
+	if len(name) > 0 && !state.NamePattern().MatchString(name[0]) {
 		return usage(cmd, "name %q: use at most 63 of a-z 0-9 _ . - and begin with a letter or digit", name[0])
 	}
 	if isolation != "" && !slices.Contains([]string{snapshot.IsolationUserNS, snapshot.IsolationRootful}, isolation) {
@@ -158,7 +158,7 @@ func (a *app) importAll(cmd *cobra.Command, m *engine.Manager, all []*artifact.I
 		if as == "" {
 			as, _, _ = strings.Cut(in.Name, "@")
 		}
-		if !state.NamePattern.MatchString(as) {
+		if !state.NamePattern().MatchString(as) {
 			return fmt.Errorf("snapshot %d of %d has no name that could be used; say `berth snapshot import FILE NAME`", i+1, len(all))
 		}
 		got, err := m.ImportSnapshot(cmd.Context(), in, as, isolation, a.transferProgress("fetching "+as))

@@ -13,14 +13,15 @@ import (
 	"time"
 
 	"github.com/berth-dev/berth/internal/certsd"
+	"github.com/berth-dev/berth/internal/lazyregexp"
 	"github.com/berth-dev/berth/internal/trust"
 )
 
 var (
 	// dockerd's texts for a registry whose certificate it does not trust, and for one that the
 	// mirror could not reach.
-	distrusted = regexp.MustCompile(`https://([^/"\\ ]+)/v2/[^ ]* *(?:tls|x509): `)
-	unmirrored = regexp.MustCompile(`/v2/[^ ?"\\]+\?ns=([^ "\\&]+): 50[0-9] `)
+	distrusted = lazyregexp.New(`https://([^/"\\ ]+)/v2/[^ ]* *(?:tls|x509): `)
+	unmirrored = lazyregexp.New(`/v2/[^ ?"\\]+\?ns=([^ "\\&]+): 50[0-9] `)
 )
 
 const (
@@ -51,8 +52,8 @@ func suspect(line []byte) string {
 	if !bytes.Contains(line, []byte("level=error")) {
 		return ""
 	}
-	for _, p := range []*regexp.Regexp{distrusted, unmirrored} {
-		if m := p.FindSubmatch(line); m != nil {
+	for _, p := range []func() *regexp.Regexp{distrusted, unmirrored} {
+		if m := p().FindSubmatch(line); m != nil {
 			if host := strings.ReplaceAll(string(m[1]), "%3A", ":"); certsd.CheckRegistry(host) == nil {
 				return host
 			}

@@ -186,7 +186,7 @@ func (m *Manager) removeGroups(ctx context.Context, parent string) error {
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return state.IDPattern.MatchString(e.Name()) }) {
+	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return state.IDPattern().MatchString(e.Name()) }) {
 		err = cgroup.RemoveEmpty(parent + m.paths.Cgroup())
 		if parent != "" && m.nest == nil {
 			err = errors.Join(err, cgroup.RemoveEmpty(m.paths.Cgroup()))

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"sync"
+
+	"github.com/berth-dev/berth/internal/lazyregexp"
 )
 
 // maxLog bounds an engine's log, in bytes: what an engine says must not fill the host's
@@ -143,12 +144,12 @@ func (p *logPump) marked() bool {
 
 var (
 	// dockerd's text for a bind mount whose source does not exist and cannot be made.
-	unshared = regexp.MustCompile(`creating mount source path '([^']+)'.*read-only file system`)
-	message  = regexp.MustCompile(`(?:error|msg)="((?:[^"\\]|\\.)*)"`)
+	unshared = lazyregexp.New(`creating mount source path '([^']+)'.*read-only file system`)
+	message  = lazyregexp.New(`(?:error|msg)="((?:[^"\\]|\\.)*)"`)
 )
 
 func (p *logPump) look(line []byte, note func(string)) {
-	if m := unshared.FindSubmatch(line); m != nil {
+	if m := unshared().FindSubmatch(line); m != nil {
 		note(fmt.Sprintf("%s is not shared with the engine; share it with --share %s", m[1], m[1]))
 	}
 	if !bytes.Contains(line, []byte("level=error")) && !bytes.Contains(line, []byte("level=fatal")) &&
@@ -161,7 +162,7 @@ func (p *logPump) look(line []byte, note func(string)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last = string(line)
-	if m := message.FindSubmatch(line); m != nil {
+	if m := message().FindSubmatch(line); m != nil {
 		p.last = string(m[1])
 	}
 }

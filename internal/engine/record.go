@@ -83,7 +83,7 @@ func (m *Manager) ids() ([]string, error) {
 			return nil, fmt.Errorf("list engines: %w", err)
 		}
 		for _, e := range entries {
-			if state.IDPattern.MatchString(e.Name()) {
+			if state.IDPattern().MatchString(e.Name()) {
 				seen[e.Name()] = true
 			}
 		}

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/berth-dev/berth/internal/certsd"
 	"github.com/berth-dev/berth/internal/cgroup"
 	"github.com/berth-dev/berth/internal/disklimit"
+	"github.com/berth-dev/berth/internal/lazyregexp"
 	"github.com/berth-dev/berth/internal/state"
 )
 
@@ -57,7 +57,7 @@ func (s *Spec) CheckTrust() error {
 }
 
 func checkName(s *Spec) error {
-	if s.Name != "" && !state.NamePattern.MatchString(s.Name) {
+	if s.Name != "" && !state.NamePattern().MatchString(s.Name) {
 		return &SpecError{"name", fmt.Sprintf("%q will not do: use 1 to 63 of a-z, 0-9, dot, underscore and hyphen, beginning with a letter or digit", s.Name)}
 	}
 	return nil
@@ -97,7 +97,7 @@ func checkCgroupParent(s *Spec) error {
 }
 
 // hostPattern is a host name (RFC 1123, section 2.1), or one with underscores, as services have.
-var hostPattern = regexp.MustCompile(`^[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?(\.[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)*$`)
+var hostPattern = lazyregexp.New(`^[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?(\.[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)*$`)
 
 func checkNetwork(s *Spec) error {
 	if d := s.Network.Driver; d != NetworkVeth && d != NetworkNone {
@@ -108,7 +108,7 @@ func checkNetwork(s *Spec) error {
 		return &SpecError{"--mtu", fmt.Sprintf("%d is not between 1280 and 65535", mtu)}
 	}
 	for _, h := range s.Network.Hosts {
-		if !hostPattern.MatchString(h.Name) || len(h.Name) > 253 {
+		if !hostPattern().MatchString(h.Name) || len(h.Name) > 253 {
 			return &SpecError{"--add-host", fmt.Sprintf("%q is not a host name", h.Name)}
 		}
 		if _, err := netip.ParseAddr(h.Addr); err != nil && h.Addr != HostGateway {

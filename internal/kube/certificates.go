@@ -2,10 +2,10 @@ package kube
 
 import (
 	"net/url"
-	"regexp"
 	"strings"
 
 	"github.com/berth-dev/berth/internal/certsd"
+	"github.com/berth-dev/berth/internal/lazyregexp"
 )
 
 // certificate is a file of the engine's certs.d directory
@@ -18,7 +18,7 @@ type certificate struct {
 	text string
 }
 
-var notInKeys = regexp.MustCompile(`[^-._a-zA-Z0-9]`)
+var notInKeys = lazyregexp.New(`[^-._a-zA-Z0-9]`)
 
 func (o *Options) certificatesName() string { return o.Name + "-registries" }
 
@@ -35,7 +35,7 @@ func (o *Options) certificates() []certificate {
 	var out []certificate
 	for _, f := range certsd.Make(set).Files() {
 		path := strings.TrimPrefix(f.Path, certsDir+"/")
-		out = append(out, certificate{notInKeys.ReplaceAllString(strings.Replace(path, "/", ".", 1), "_"), path, f.Text})
+		out = append(out, certificate{notInKeys().ReplaceAllString(strings.Replace(path, "/", ".", 1), "_"), path, f.Text})
 	}
 	return out
 }

@@ -109,7 +109,7 @@ func (o *MirrorOptions) configMap() object {
 }
 
 func registryKey(host string) string {
-	return "registry-" + notInKeys.ReplaceAllString(host, "_") + ".crt"
+	return "registry-" + notInKeys().ReplaceAllString(host, "_") + ".crt"
 }
 
 func (o *MirrorOptions) secret() object {

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/berth-dev/berth/internal/lazyregexp"
 	"github.com/distribution/reference"
 )
 
@@ -62,8 +62,8 @@ func first(errs ...error) error {
 
 // label is a name as most objects have it (RFC 1123, which Kubernetes has in lower case).
 var (
-	label     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
-	subdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+	label     = lazyregexp.New(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+	subdomain = lazyregexp.New(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 )
 
 func checkName(flag, name string, longest int) error {
@@ -72,7 +72,7 @@ func checkName(flag, name string, longest int) error {
 		return wrong(flag, "needed; give a name such as build")
 	case len(name) > longest:
 		return wrong(flag, "%q has %d characters, of which Kubernetes allows %d here", name, len(name), longest)
-	case !label.MatchString(name):
+	case !label().MatchString(name):
 		return wrong(flag, "%q is no name in Kubernetes: give lower-case letters, digits and - between them", name)
 	}
 	return nil
@@ -87,7 +87,7 @@ func checkNamespace(name string) error {
 
 // checkOptional judges the name of an object that exists already.
 func checkOptional(flag, name string) error {
-	if name != "" && (len(name) > 253 || !subdomain.MatchString(name)) {
+	if name != "" && (len(name) > 253 || !subdomain().MatchString(name)) {
 		return wrong(flag, "%q is no name in Kubernetes: give lower-case letters, digits, - and . between them", name)
 	}
 	return nil
@@ -125,22 +125,22 @@ func checkURL(flag, text string) error {
 }
 
 var (
-	amount = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?(k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$`)
-	cpus   = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?|[0-9]+m)$`)
-	zero   = regexp.MustCompile(`^[0.]*[a-zA-Z]*$`)
+	amount = lazyregexp.New(`^[0-9]+(\.[0-9]+)?(k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$`)
+	cpus   = lazyregexp.New(`^([0-9]+(\.[0-9]+)?|[0-9]+m)$`)
+	zero   = lazyregexp.New(`^[0.]*[a-zA-Z]*$`)
 )
 
 // checkAmount judges bytes. The m of 512m would be thousandths of a byte; who writes it
 // means Mi.
 func checkAmount(flag, text string) error {
-	if text != "" && (!amount.MatchString(text) || zero.MatchString(text)) {
+	if text != "" && (!amount().MatchString(text) || zero().MatchString(text)) {
 		return wrong(flag, "%q is no amount in Kubernetes: give 512Mi, 4Gi or a number of bytes", text)
 	}
 	return nil
 }
 
 func checkCPUs(flag, text string) error {
-	if text != "" && (!cpus.MatchString(text) || zero.MatchString(text)) {
+	if text != "" && (!cpus().MatchString(text) || zero().MatchString(text)) {
 		return wrong(flag, "%q is no number of processors: give 2, 1.5 or 500m", text)
 	}
 	return nil
@@ -207,11 +207,11 @@ func (o *Options) checkMirrorCA() error {
 	return nil
 }
 
-var variable = regexp.MustCompile(`^[-._a-zA-Z][-._a-zA-Z0-9]*$`)
+var variable = lazyregexp.New(`^[-._a-zA-Z][-._a-zA-Z0-9]*$`)
 
 func (o *Options) checkEnv() error {
 	for _, e := range o.Env {
-		if !variable.MatchString(e.Name) {
+		if !variable().MatchString(e.Name) {
 			return wrong("--env", "%q is no name of a variable; give NAME=VALUE", e.Name)
 		}
 	}
@@ -229,11 +229,11 @@ func checkProfile(flag, p string) error {
 	return nil
 }
 
-var field = regexp.MustCompile(`^[-*/,0-9A-Za-z?]+$`)
+var field = lazyregexp.New(`^[-*/,0-9A-Za-z?]+$`)
 
 func checkSchedule(s string) error {
 	fields := strings.Fields(s)
-	if len(fields) == 5 && !slices.ContainsFunc(fields, func(f string) bool { return !field.MatchString(f) }) {
+	if len(fields) == 5 && !slices.ContainsFunc(fields, func(f string) bool { return !field().MatchString(f) }) {
 		return nil
 	}
 	if slices.Contains([]string{"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"}, s) {

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 
+	"github.com/berth-dev/berth/internal/lazyregexp"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -71,11 +71,11 @@ const (
 )
 
 var (
-	repoPattern = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagPattern  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	repoPattern = lazyregexp.New(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagPattern  = lazyregexp.New(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 	// portPattern is HOST_PORT: a colon cannot be in the middle of an image's name.
-	portPattern = regexp.MustCompile(`^([^_]+)_([0-9]{1,5})$`)
-	hostPattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$`)
+	portPattern = lazyregexp.New(`^([^_]+)_([0-9]{1,5})$`)
+	hostPattern = lazyregexp.New(`^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$`)
 )
 
 // parseRegistry returns a registry's canonical name: HOST, HOST:PORT, with [ ] around an
@@ -103,7 +103,7 @@ func parseRegistry(s string) (string, error) {
 			return "", fmt.Errorf("%q is no IPv6 address", host)
 		}
 		s = "[" + parsed.String() + "]" + strings.TrimPrefix(s, host)
-	} else if !hostPattern.MatchString(host) {
+	} else if !hostPattern().MatchString(host) {
 		return "", fmt.Errorf("%q is no registry's host name", s)
 	}
 	if s == "index.docker.io" || s == hubHost {
@@ -154,7 +154,7 @@ func (t *target) splitKind(rest string) error {
 			}
 			return nil
 		}
-		if !tagPattern.MatchString(last) {
+		if !tagPattern().MatchString(last) {
 			return errName(fmt.Sprintf("%q is no tag", last))
 		}
 		t.tag = last
@@ -179,7 +179,7 @@ func (t *target) splitRegistry(ns string) error {
 	if t.registry == hub && !strings.Contains(t.repo, "/") {
 		t.repo = "library/" + t.repo
 	}
-	if len(t.repo) > maxRepo || !repoPattern.MatchString(t.repo) {
+	if len(t.repo) > maxRepo || !repoPattern().MatchString(t.repo) {
 		return errName(fmt.Sprintf("%.80q is no repository's name", t.repo))
 	}
 	return nil
@@ -191,7 +191,7 @@ func cutHost(name string) (host, rest string, ok bool) {
 	if !ok || !looksLikeHost(first) {
 		return "", name, false
 	}
-	return portPattern.ReplaceAllString(first, "$1:$2"), rest, true
+	return portPattern().ReplaceAllString(first, "$1:$2"), rest, true
 }
 
 // looksLikeHost is how image names tell a registry from a part of a repository's name.

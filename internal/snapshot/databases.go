@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"regexp"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/berth-dev/berth/internal/lazyregexp"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
@@ -36,7 +36,7 @@ const kindCommitted = 3
 // core/snapshots, UnpackKeyPrefix). A fork's pull begins anew.
 const unpacking = "extract-"
 
-var containerKey = regexp.MustCompile(`^[0-9a-f]{64}$`)
+var containerKey = lazyregexp.New(`^[0-9a-f]{64}$`)
 
 // withDatabase opens a database of a data root, which an engine may have filled with
 // anything: a link out of the root is refused, and a file that breaks the rules of bbolt
@@ -113,7 +113,7 @@ func classify(key string, kind byte) layerKind {
 		return committed
 	case strings.Contains(key, "/"+unpacking):
 		return unknown
-	case containerKey.MatchString(key[strings.LastIndexByte(key, '/')+1:]):
+	case containerKey().MatchString(key[strings.LastIndexByte(key, '/')+1:]):
 		return container
 	}
 	return active
@@ -152,7 +152,7 @@ func dropByID(b *bolt.Bucket) error {
 	}
 	var drop [][]byte
 	err := b.ForEachBucket(func(id []byte) error {
-		if containerKey.Match(id) {
+		if containerKey().Match(id) {
 			drop = append(drop, bytes.Clone(id))
 		}
 		return nil

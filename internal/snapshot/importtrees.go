@@ -104,7 +104,7 @@ func (i *importer) checkData() error {
 		switch {
 		case err != nil:
 			return err
-		case leftOut(rel, i.in.Config.Containers) || isBlob(rel) || inPlace && !(e.IsDir() && layers.NamePattern.MatchString(e.Name())):
+		case leftOut(rel, i.in.Config.Containers) || isBlob(rel) || inPlace && !(e.IsDir() && layers.NamePattern().MatchString(e.Name())):
 			return strange(rel)
 		case e.Type()&fs.ModeSymlink != 0:
 			return strange(rel) // there are links in what is the engine's only

@@ -72,7 +72,7 @@ func (d *draft) missingLayers(ctx context.Context) ([]string, error) {
 	found, err := entries(d.data, layersDir)
 	var out []string
 	for _, e := range found {
-		if name := e.Name(); d.kinds[name] != committed || !e.IsDir() || !layers.NamePattern.MatchString(name) {
+		if name := e.Name(); d.kinds[name] != committed || !e.IsDir() || !layers.NamePattern().MatchString(name) {
 			continue
 		}
 		if _, err := d.root.Lstat(filepath.Join(ownLayers, e.Name())); errors.Is(err, fs.ErrNotExist) {

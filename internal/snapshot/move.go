@@ -46,7 +46,7 @@ func (d *draft) moveLayers(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if name := e.Name(); d.kinds[name] == committed && e.IsDir() && layers.NamePattern.MatchString(name) {
+		if name := e.Name(); d.kinds[name] == committed && e.IsDir() && layers.NamePattern().MatchString(name) {
 			if err := d.takeLayer(ctx, from, links, to, name); err != nil {
 				return fmt.Errorf("take layer %s: %w", name, err)
 			}

@@ -24,7 +24,7 @@ func (r Ref) String() string {
 // ParseRef is the reverse of Ref.String.
 func ParseRef(s string) (Ref, error) {
 	name, version, pinned := strings.Cut(s, "@")
-	if !state.NamePattern.MatchString(name) {
+	if !state.NamePattern().MatchString(name) {
 		return Ref{}, fmt.Errorf("snapshot %q: use at most 63 of a-z 0-9 _ . - for its name and begin with a letter or digit", s)
 	}
 	if !pinned {

@@ -52,7 +52,7 @@ func (s *Store) Tidy(ctx context.Context, users func(id string) []string) error 
 		names, err := os.ReadDir(s.dir())
 		errs := []error{err, s.tidyDownloads(time.Now()), s.tidyRetired(ctx, users)}
 		for _, e := range names {
-			if !e.IsDir() || !state.NamePattern.MatchString(e.Name()) {
+			if !e.IsDir() || !state.NamePattern().MatchString(e.Name()) {
 				continue
 			}
 			dir := s.nameDir(e.Name())

@@ -120,7 +120,7 @@ func (s *Store) all(ctx context.Context) ([]Manifest, error) {
 	}
 	var out []Manifest
 	for _, e := range names {
-		if !e.IsDir() || !state.NamePattern.MatchString(e.Name()) {
+		if !e.IsDir() || !state.NamePattern().MatchString(e.Name()) {
 			continue
 		}
 		versions, err := s.versions(e.Name())

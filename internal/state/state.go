@@ -24,6 +24,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 )
 
 // Environment variables that move the two roots.
@@ -122,9 +123,9 @@ func (p Paths) Disk(id string) string { return filepath.Join(p.StateEngine(id), 
 
 func (p Paths) Snapshots() string { return filepath.Join(p.State, "snapshots") }
 
-// IDPattern is the form of an engine's id: twelve hexadecimal digits.
-var IDPattern = regexp.MustCompile(`^[0-9a-f]{12}$`)
+// IDPattern returns the form of an engine's id: twelve hexadecimal digits.
+var IDPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]{12}$`) })
 
-// NamePattern is the form of an engine's name: that of a container's name in Docker,
+// NamePattern returns the form of an engine's name: that of a container's name in Docker,
 // lower-case and short enough to serve as a host name (RFC 1123, section 2.1).
-var NamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,62}$`)
+var NamePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,62}$`) })

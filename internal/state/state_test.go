@@ -27,12 +27,12 @@ func TestFromEnv(t *testing.T) {
 
 func TestPatterns(t *testing.T) {
 	for s, want := range map[string]bool{"0123456789ab": true, "0123456789aB": false, "0123": false, "../../../../": false} {
-		if IDPattern.MatchString(s) != want {
+		if IDPattern().MatchString(s) != want {
 			t.Errorf("id %q: want %v", s, want)
 		}
 	}
 	for s, want := range map[string]bool{"a": true, "ci-1": true, "-a": false, "A": false, "a/b": false, "": false, "..": false} {
-		if NamePattern.MatchString(s) != want {
+		if NamePattern().MatchString(s) != want {
 			t.Errorf("name %q: want %v", s, want)
 		}
 	}

@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"regexp"
 
+	"github.com/berth-dev/berth/internal/lazyregexp"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -95,7 +95,7 @@ func parseConfig(b []byte) (Config, error) {
 	return c, nil
 }
 
-var layerName = regexp.MustCompile(`^[1-9][0-9]{0,17}$`)
+var layerName = lazyregexp.New(`^[1-9][0-9]{0,17}$`)
 
 // check compares the config with the manifest. Every blob that the config names must be in
 // the manifest, with the same size where the config has one.
@@ -111,7 +111,7 @@ func (in *Incoming) check() error {
 		switch {
 		case !ok || part.MediaType != want:
 			return fmt.Errorf("%w: %s %s of the config is not in the manifest", ErrNotSnapshot, want, t.Blob)
-		case t.Unpacked < 0 || i > 0 && (!layerName.MatchString(t.Name) || names[t.Name]):
+		case t.Unpacked < 0 || i > 0 && (!layerName().MatchString(t.Name) || names[t.Name]):
 			return fmt.Errorf("%w: layer %q of %d bytes", ErrNotSnapshot, t.Name, t.Unpacked)
 		}
 		names[t.Name] = true

@@ -20,6 +20,7 @@ import (
 	"regexp"
 
 	"github.com/berth-dev/berth/internal/ids"
+	"github.com/berth-dev/berth/internal/lazyregexp"
 )
 
 // Place is the directory inside engines below which bases are mounted.
@@ -50,17 +51,17 @@ type Driver interface {
 	Provide(ctx context.Context, snapshots *os.File, bases []Base, to ids.Range) ([]Base, error)
 }
 
-// NamePattern is the form of a layer's name.
-var NamePattern = regexp.MustCompile(`^[0-9]{1,19}$`)
+// NamePattern returns the form of a layer's name.
+var NamePattern = lazyregexp.New(`^[0-9]{1,19}$`)
 
-var linkPattern = regexp.MustCompile(`^` + regexp.QuoteMeta(Place) + `/([0-9a-f]{32})/([0-9]{1,19})$`)
+var linkPattern = lazyregexp.New(`^` + regexp.QuoteMeta(Place) + `/([0-9a-f]{32})/([0-9]{1,19})$`)
 
 // Link returns what the link of a base's layer says.
 func Link(baseID, layer string) string { return path.Join(Place, baseID, layer) }
 
 // ParseLink is the reverse of Link; ok is false for a link that berth did not make.
 func ParseLink(target string) (baseID, layer string, ok bool) {
-	m := linkPattern.FindStringSubmatch(target)
+	m := linkPattern().FindStringSubmatch(target)
 	if m == nil {
 		return "", "", false
 	}
