@@ -12,6 +12,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/berth-dev/berth/internal/tarfile"
 )
 
 // Annotations of the images in a layout's index.json. The first is containerd's, which
@@ -55,7 +57,7 @@ func readLayout(ctx context.Context, r io.Reader, blob func(d digest.Digest, siz
 			continue
 		}
 		name := path.Clean(h.Name)
-		if sparse(h) {
+		if tarfile.Sparse(h) {
 			return index, fmt.Errorf("read the archive: %.100q is a sparse file, which could be of any size; make the archive without", name)
 		}
 		if name == ocispec.ImageIndexFile {
@@ -77,17 +79,6 @@ func readLayout(ctx context.Context, r io.Reader, blob func(d digest.Digest, siz
 			return index, fmt.Errorf("%s: %w", d, err)
 		}
 	}
-}
-
-// sparse tells whether an entry has holes: a short archive would become any number of zeros.
-// Entries of GNU's older kind are not regular files here, and are left out.
-func sparse(h *tar.Header) bool {
-	for key := range h.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return true
-		}
-	}
-	return false
 }
 
 // verified is content whose end is an error when it is not what it should be.

@@ -126,6 +126,23 @@ func archive(headers ...tar.Header) []byte {
 	return out.Bytes()
 }
 
+// holes is an archive with a file that says to have very many zeros, of which there is none.
+func holes(t testing.TB) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	h := directory("./")
+	h.Format = tar.FormatPAX
+	sparse := tar.Header{Typeflag: tar.TypeReg, Name: "f", Format: tar.FormatPAX, PAXRecords: map[string]string{
+		"GNX.sparse.major": "0", "GNX.sparse.minor": "1", "GNX.sparse.name": "f", "GNX.sparse.size": "9000000000000000000",
+		"GNX.sparse.numblocks": "0",
+	}} // the writer has none by the right name
+	w := tar.NewWriter(&out)
+	if err := firstError(w.WriteHeader(&h), w.WriteHeader(&sparse), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.ReplaceAll(out.Bytes(), []byte("GNX"), []byte("GNU"))
+}
+
 func directory(name string) tar.Header {
 	return tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}
 }
@@ -167,6 +184,7 @@ func TestUnpackHostile(t *testing.T) {
 		"a mark in disguise":     archive(root, withXattr(directory("d/"), "user.overlay.opaque", "y"), regular("f")),
 		"a strange capability":   archive(root, withXattr(regular("f"), "security.capability", "x")),
 		"an attribute of a link": archive(root, withXattr(symlink, "user.x", "y")),
+		"a file of holes":        holes(t),
 		"half an archive":        archive(root, regular("f"))[:1600],
 	} {
 		dir := t.TempDir()
@@ -200,6 +218,7 @@ func TestUnpackCapability(t *testing.T) {
 func FuzzUnpack(f *testing.F) {
 	f.Add(archive(directory("./"), directory("d/"), regular("d/f"), tar.Header{Typeflag: tar.TypeLink, Name: "h", Linkname: "d/f"}))
 	f.Add(archive(directory("./"), withXattr(regular("f"), "user.x", "y"), tar.Header{Typeflag: tar.TypeChar, Name: "w"}))
+	f.Add(holes(f))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		dir := t.TempDir()
 		to := filepath.Join(dir, "to")

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/internal/ids"
+	"github.com/berth-dev/berth/internal/tarfile"
 )
 
 // ErrBadArchive says that an archive is not what [Pack] makes.
@@ -33,7 +34,9 @@ const maxDepth = 512
 // for granted: every entry must come within the directory that it names, which the archive
 // must have made before, and is made there by its last name alone, so that no path is
 // resolved and no link is followed. Devices other than whiteouts, entries that exist, and
-// attributes that a layer does not have are refused. Bytes are bounded by r.
+// attributes that a layer does not have are refused, and so are sparse files, of which tar
+// makes zeros without reading: Pack leaves that to compression. So bytes are bounded by r. It
+// ends early with ctx's error when ctx is cancelled; what was unpacked by then stays.
 //
 // Errors: [ErrBadArchive], *os.PathError, r's, ctx's.
 func Unpack(ctx context.Context, r io.Reader, dir *os.File, o Unpacking) error {
@@ -51,7 +54,7 @@ func Unpack(ctx context.Context, r io.Reader, dir *os.File, o Unpacking) error {
 		if err != nil {
 			return err
 		}
-		if err := u.entry(h, in); err != nil {
+		if err := u.entry(h, contextReader{ctx, in}); err != nil {
 			return err
 		}
 	}
@@ -75,6 +78,9 @@ func bad(h *tar.Header, why string) error {
 }
 
 func (u *unpacker) entry(h *tar.Header, data io.Reader) error {
+	if tarfile.Sparse(h) {
+		return bad(h, "it is a sparse file, which could be of any size")
+	}
 	rel := strings.TrimSuffix(h.Name, "/")
 	if len(u.open) == 0 {
 		if rel != "." || h.Typeflag != tar.TypeDir {
