@@ -120,22 +120,57 @@ func OpenArchive(ctx context.Context, f *os.File) ([]*Incoming, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", f.Name(), err)
 	}
-	var out []*Incoming
-	for _, d := range index.Manifests {
-		manifest, err := fetch(ctx, a, d)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: manifest %s: %w", f.Name(), d.Digest, err)
-		}
-		in, err := read(ctx, a, d.Annotations[v1.AnnotationRefName], manifest)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", f.Name(), err)
-		}
-		out = append(out, in)
+	all, err := a.incoming(ctx, index.Manifests)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", f.Name(), err)
 	}
-	if len(out) == 0 {
+	if len(all) == 0 {
 		return nil, fmt.Errorf("read %s: %w: there is nothing in it", f.Name(), ErrNotSnapshot)
 	}
+	return all, nil
+}
+
+// incoming reads manifests and their configs: one that has several names, once.
+func (a *archive) incoming(ctx context.Context, manifests []v1.Descriptor) ([]*Incoming, error) {
+	var out []*Incoming
+	known := map[digest.Digest]*Incoming{}
+	from := &documents{a, maxDocuments}
+	for _, d := range manifests {
+		in := known[d.Digest]
+		if in == nil {
+			manifest, err := fetch(ctx, from, d)
+			if err != nil {
+				return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
+			}
+			if in, err = read(ctx, from, "", manifest); err != nil {
+				return nil, err
+			}
+			in.Source = a
+			known[d.Digest] = in
+		}
+		named := *in
+		named.Name = d.Annotations[v1.AnnotationRefName]
+		out = append(out, &named)
+	}
 	return out, nil
+}
+
+// maxDocuments bounds all manifests and configs of an archive together, for they are kept in
+// memory; a snapshot of many images takes about 100 KiB.
+const maxDocuments = 8 * maxDocument
+
+// documents opens no more than so many bytes.
+type documents struct {
+	*archive
+	left int64
+}
+
+// Open implements [Source].
+func (s *documents) Open(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
+	if s.left -= d.Size; s.left < 0 {
+		return nil, fmt.Errorf("%w: its manifests and configs have more than %d bytes", ErrNotSnapshot, maxDocuments)
+	}
+	return s.archive.Open(ctx, d, offset)
 }
 
 func (a *archive) scan(ctx context.Context) error {

@@ -6,7 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,14 +122,43 @@ func TestRefused(t *testing.T) {
 		"a layer's name with a path":  func(c *Config) { c.Layers[0].Name = "../7" },
 		"a layer's name that is none": func(c *Config) { c.Layers[0].Name = "" },
 		"two layers of one name":      func(c *Config) { c.Layers = append(c.Layers, c.Layers[0]) },
-		"a negative size":             func(c *Config) { c.Layers[0].Unpacked = -1 },
-		"another size of a blob":      func(c *Config) { c.Blobs[0].Size = 5 },
-		"a blob that is a layer":      func(c *Config) { c.Blobs[0].Digest, c.Blobs[0].Size = c.Layers[0].Blob, 5 },
+		"sizes that overflow": func(c *Config) {
+			c.Data.Unpacked = math.MaxInt64
+			c.Layers[0].Unpacked = math.MaxInt64
+		},
+		"a negative size":        func(c *Config) { c.Layers[0].Unpacked = -1 },
+		"another size of a blob": func(c *Config) { c.Blobs[0].Size = 5 },
+		"a blob that is a layer": func(c *Config) { c.Blobs[0].Digest, c.Blobs[0].Size = c.Layers[0].Blob, 5 },
 	} {
 		_, err := OpenArchive(t.Context(), file(t, written(t, Named{"ci@1", sample(t, edit)})))
 		if !errors.Is(err, ErrNotSnapshot) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// An index can name one manifest very often, and many manifests one config.
+func TestArchiveOfManyNames(t *testing.T) {
+	a := sample(t, func(c *Config) { c.Sources = []string{strings.Repeat("x", maxDocument/2)} })
+	var all []Named
+	for i := range 100 {
+		all = append(all, Named{fmt.Sprintf("ci@%d", i+1), a})
+	}
+	got, err := OpenArchive(t.Context(), file(t, written(t, all...)))
+	if err != nil || len(got) != 100 || got[99].Name != "ci@100" {
+		t.Fatalf("%d, %v", len(got), err)
+	}
+	if &got[0].Config.Sources[0] != &got[99].Config.Sources[0] {
+		t.Error("a config is there for each name")
+	}
+	for i := range all {
+		other := *a
+		other.Manifest = append(bytes.Clone(a.Manifest), strings.Repeat(" ", i)...)
+		other.Descriptor = document(v1.MediaTypeImageManifest, other.Manifest).Descriptor
+		all[i].Artifact = &other
+	}
+	if _, err := OpenArchive(t.Context(), file(t, written(t, all...))); !errors.Is(err, ErrNotSnapshot) {
+		t.Errorf("a hundred manifests of one large config: %v", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/berth-dev/berth/internal/lazyregexp"
 	"github.com/opencontainers/go-digest"
@@ -98,9 +99,12 @@ func parseConfig(b []byte) (Config, error) {
 var layerName = lazyregexp.New(`^[1-9][0-9]{0,17}$`)
 
 // check compares the config with the manifest. Every blob that the config names must be in
-// the manifest, with the same size where the config has one.
+// the manifest, with the same size where the config has one. Sizes can be added up.
 func (in *Incoming) check() error {
 	c := &in.Config
+	if !in.countable() {
+		return fmt.Errorf("%w: its sizes add up to more than a disk can have", ErrNotSnapshot)
+	}
 	names := map[string]bool{}
 	for i, t := range append([]Tree{c.Data}, c.Layers...) {
 		part, ok := in.parts[t.Blob]
@@ -122,6 +126,24 @@ func (in *Incoming) check() error {
 		}
 	}
 	return nil
+}
+
+// countable reports whether all sizes together are less than a disk can have.
+func (in *Incoming) countable() bool {
+	left := int64(math.MaxInt64)
+	ok := true
+	take := func(size int64) { ok = ok && size >= 0 && size <= left; left -= size }
+	for _, p := range in.parts {
+		take(p.Size)
+	}
+	take(in.Config.Data.Unpacked)
+	for _, l := range in.Config.Layers {
+		take(l.Unpacked)
+	}
+	for _, b := range in.Config.Blobs {
+		take(b.Size)
+	}
+	return ok
 }
 
 // fetch reads a document that is not large, and compares it with its digest.
