@@ -62,6 +62,7 @@ func TestLayers(t *testing.T) {
 		{"internal/engine", module + "/internal/command", nil, "an engine does not know what it is used for"},
 		{"internal/command", module + "/internal/engine", nil, "a command does not know what an engine is"},
 		{"internal/command", module + "/internal/payload", nil, "a command does not know where docker comes from"},
+		{"internal/snapshot", module + "/internal/doctor", nil, "what a machine can do is asked of internal/linux"},
 		{"internal/doctor", module + "/internal/engine", nil, "the engine asks the doctor, not the other way round"},
 		{"internal/payload", module + "/internal/engine", nil, "the payload is below the engine"},
 		{"internal/bundle", module + "/internal/engine", nil, "a bundle is made of plain settings"},

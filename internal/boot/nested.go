@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/berth-dev/berth/internal/cgroup"
-	"github.com/berth-dev/berth/internal/doctor"
 	"github.com/berth-dev/berth/internal/engine"
+	"github.com/berth-dev/berth/internal/linux"
 	"github.com/berth-dev/berth/internal/network/resolvconf"
 	"github.com/berth-dev/berth/internal/pid1"
 	"github.com/berth-dev/berth/internal/state"
@@ -79,7 +79,7 @@ func (s *starter) nest() (*engine.Nest, error) {
 		return nil, err
 	}
 	n := &engine.Nest{
-		Data: p.dataRoot, IDMapped: doctor.TryIDMap(p.dataRoot) == nil,
+		Data: p.dataRoot, IDMapped: linux.TryIDMap(p.dataRoot) == nil,
 		Listeners: s.listeners.files, CgroupParent: parent, Console: s.Out,
 		Args: p.args, Env: s.daemonEnv(), Without: append(slices.Collect(maps.Keys(p.given)), "log-level"),
 	}
@@ -90,7 +90,7 @@ func (s *starter) nest() (*engine.Nest, error) {
 		return nil, err
 	}
 	for i := range n.Volumes {
-		n.Volumes[i].IDMapped = doctor.TryIDMap(n.Volumes[i].Path) == nil
+		n.Volumes[i].IDMapped = linux.TryIDMap(n.Volumes[i].Path) == nil
 	}
 	if n.Files, err = s.files(); err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/internal/cgroup"
+	"github.com/berth-dev/berth/internal/linux"
 )
 
 // Unknown stands for a number that the machine does not tell.
@@ -72,7 +73,7 @@ func Gather(ctx context.Context, s Sources) Facts {
 	f.User = s.User
 	f.StateDir = existing(s.StateDir)
 	if f.UID == 0 && !f.NoUserNS {
-		f.IDMap = TryIDMap(f.StateDir)
+		f.IDMap = linux.TryIDMap(f.StateDir)
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(f.StateDir, &fs); err == nil {

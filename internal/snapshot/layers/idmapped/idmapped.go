@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/berth-dev/berth/internal/doctor"
 	"github.com/berth-dev/berth/internal/ids"
+	"github.com/berth-dev/berth/internal/linux"
 	"github.com/berth-dev/berth/internal/snapshot/layers"
 )
 
@@ -29,7 +29,7 @@ func (Driver) Try(_ context.Context, _ string, bases []layers.Base, to ids.Range
 		if b.IDs == to {
 			continue
 		}
-		if err := doctor.TryIDMap(b.Dir); err != nil {
+		if err := linux.TryIDMap(b.Dir); err != nil {
 			return fmt.Errorf("idmapped mount of %s: %w", b.Dir, err)
 		}
 		return nil // all snapshots are on one file system

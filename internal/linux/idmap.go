@@ -1,4 +1,4 @@
-package doctor
+package linux
 
 import (
 	"fmt"
@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TryIDMap tries an idmapped mount of dir's file system, detached, so that nobody sees it
-// (mount_setattr(2)).
+// TryIDMap says why there can be no idmapped mount of dir's file system, or nil. It makes one,
+// detached, so that nobody sees it (mount_setattr(2), Linux 5.12), and starts and ends a process
+// for its user namespace.
 func TryIDMap(dir string) error {
 	userns, err := foreignUserNS()
 	if err != nil {
