@@ -1,8 +1,9 @@
 // Package tree copies, packs and unpacks directory trees whose contents nobody vouches for:
-// an engine wrote them, as root of its user namespace, or another machine. It walks from directory handle to directory handle
-// and never follows a symbolic link, so that nothing outside the two trees is read or
-// written. Kinds, modes, owners, times, extended attributes, devices and holes are kept;
-// hard links within a tree become separate files.
+// an engine wrote them, as root of its user namespace, or another machine. It walks from
+// directory handle to directory handle and never follows a symbolic link, so that nothing
+// outside the two trees is read or written. Kinds, modes, owners, times, extended attributes,
+// devices and holes are kept. Names of one file within a tree are separate files in a copy;
+// packed and unpacked, they stay one.
 //
 // Sizes are bytes. It knows nothing of engines and images.
 package tree

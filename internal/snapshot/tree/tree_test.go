@@ -111,6 +111,17 @@ func TestCopy(t *testing.T) {
 	}
 }
 
+// Two names of one file become two files; packed, they stay one (TestPackAndUnpack).
+func TestCopySeparates(t *testing.T) {
+	from, to := sample(t)
+	if err := firstError(os.Link(from+"/sub/file", from+"/other"), Copy(t.Context(), open(t, from), open(t, to), Options{})); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := stat(t, to+"/sub/file"), stat(t, to+"/other"); a.Ino == b.Ino || a.Size != b.Size || a.Mode != b.Mode {
+		t.Errorf("%+v, %+v", a, b)
+	}
+}
+
 // counting is a context that is cancelled when it has been asked a number of times.
 type counting struct {
 	context.Context
