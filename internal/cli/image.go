@@ -2,11 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,6 +39,9 @@ makes the same bytes.`,
 			if out == "" {
 				return usage(cmd, "-o FILE is missing; use -o - for standard output")
 			}
+			if err := image.CheckName(name); err != nil {
+				return usage(cmd, "--name: %w", err)
+			}
 			return a.buildImage(cmd.Context(), out, name)
 		},
 	}
@@ -59,7 +58,7 @@ func (a *app) buildImage(ctx context.Context, out, name string) error {
 	if out == "-" {
 		return image.Build(ctx, a.Out, o)
 	}
-	return writeWhole(out, 0o644, func(w io.Writer) error { return image.Build(ctx, w, o) })
+	return writeWhole(ctx, out, 0o644, func(w io.Writer) error { return image.Build(ctx, w, o) })
 }
 
 func (a *app) imageOptions(ctx context.Context, name string) (image.Options, error) {
@@ -87,18 +86,4 @@ func (a *app) imageOptions(ctx context.Context, name string) (image.Options, err
 		o.Created = t
 	}
 	return o, nil
-}
-
-// writeWhole makes a file appear whole, and with its mode, or not at all.
-func writeWhole(path string, mode os.FileMode, fill func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer os.Remove(f.Name()) // finds nothing after the rename
-	err = fill(f)
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -63,7 +64,7 @@ its long name; a flag that is given wins.`,
 			if err != nil {
 				return kubeError(cmd, err)
 			}
-			return out.print(a, m)
+			return out.print(cmd.Context(), a, m)
 		},
 	}
 	f.register(cmd)
@@ -87,13 +88,13 @@ func (o *kubeOutput) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.dir, "kustomize", "", "write a Kustomize base to `DIR` instead: a file for each object, and kustomization.yaml")
 }
 
-func (o *kubeOutput) print(a *app, m kube.Manifest) error {
+func (o *kubeOutput) print(ctx context.Context, a *app, m kube.Manifest) error {
 	if o.dir != "" {
 		files, err := m.Kustomize()
 		if err != nil {
 			return err
 		}
-		return writeFiles(o.dir, files)
+		return writeFiles(ctx, o.dir, files)
 	}
 	text, err := m.YAML()
 	if err != nil {
@@ -103,13 +104,13 @@ func (o *kubeOutput) print(a *app, m kube.Manifest) error {
 	return err
 }
 
-func writeFiles(dir string, files []kube.File) error {
+func writeFiles(ctx context.Context, dir string, files []kube.File) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	for _, f := range files {
 		// A Secret among them is nobody else's.
-		if err := writeWhole(filepath.Join(dir, f.Name), 0o600, whole(f.Data)); err != nil {
+		if err := writeWhole(ctx, filepath.Join(dir, f.Name), 0o600, whole(f.Data)); err != nil {
 			return err
 		}
 	}
@@ -180,7 +181,7 @@ modules. With PART, one of them alone, as it goes into its file.`,
 				return kubeError(cmd, err)
 			}
 			if dir != "" {
-				return writeParts(dir, parts)
+				return writeParts(cmd.Context(), dir, parts)
 			}
 			if len(args) == 0 {
 				_, err := a.Out.Write(kube.Overview(parts))
@@ -201,7 +202,7 @@ modules. With PART, one of them alone, as it goes into its file.`,
 	return cmd
 }
 
-func writeParts(dir string, parts []kube.NodePart) error {
+func writeParts(ctx context.Context, dir string, parts []kube.NodePart) error {
 	for _, p := range parts {
 		path := filepath.Join(dir, p.Path)
 		if p.Path == "" {
@@ -210,7 +211,7 @@ func writeParts(dir string, parts []kube.NodePart) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		if err := writeWhole(path, 0o644, whole(p.Text)); err != nil {
+		if err := writeWhole(ctx, path, 0o644, whole(p.Text)); err != nil {
 			return err
 		}
 	}
@@ -242,7 +243,7 @@ cluster does not admit has none, and the Job's events say why.`,
 			if err != nil {
 				return kubeError(cmd, err)
 			}
-			return (&kubeOutput{}).print(a, m)
+			return (&kubeOutput{}).print(cmd.Context(), a, m)
 		},
 	}
 	fs := cmd.Flags()

@@ -52,7 +52,7 @@ without, each call makes a new one, and pods that trust the old one have to be t
 			if err != nil {
 				return kubeError(cmd, err)
 			}
-			return out.print(a, m)
+			return out.print(cmd.Context(), a, m)
 		},
 	}
 	fs := cmd.Flags()

@@ -51,6 +51,20 @@ func TestMirrorMistakes(t *testing.T) {
 	}
 }
 
+// A name that is none is a mistake in the call, and found before there is work.
+func TestBadNamesAreUsageErrors(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "x.tar")
+	for _, args := range [][]string{
+		{"image", "build", "-o", out, "--name", "Bad Name"},
+		{"mirror", "import", "--as", "B R", "/no/such"},
+	} {
+		status, _, stderr := invoke(t, machine(), args...)
+		if status != statusUsage || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("berth %q: status %d, %q", args, status, stderr)
+		}
+	}
+}
+
 func TestConfigurationFile(t *testing.T) {
 	dir := t.TempDir()
 	a, err := trust.NewAuthority("x")

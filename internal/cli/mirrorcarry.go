@@ -59,6 +59,9 @@ and what is here already is not written again. A mirror with --offline serves th
   docker save app | sudo berth mirror import --as registry.example/app:1 -`,
 		Args: exactly(1, "a directory, an archive or -"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, _, _, err := mirror.ParseImage(o.As); o.As != "" && err != nil {
+				return usage(cmd, "--as: %w", err)
+			}
 			images, err := a.importFrom(cmd.Context(), dir, args[0], o)
 			if err != nil {
 				return err
@@ -106,12 +109,16 @@ func (a *app) exportTo(ctx context.Context, dir, out string, images []string) ([
 
 // saveArchive makes a file of the archive, in full or not at all. Images of private registries
 // may be in it.
-func saveArchive(ctx context.Context, r io.Reader, out string) (images []mirror.Carried, err error) {
-	err = writeWhole(out, 0o600, func(w io.Writer) (err error) {
+func saveArchive(ctx context.Context, r io.Reader, out string) ([]mirror.Carried, error) {
+	var images []mirror.Carried
+	err := writeWhole(ctx, out, 0o600, func(w io.Writer) (err error) {
 		images, err = mirror.CheckArchive(ctx, io.TeeReader(r, w))
 		return err
 	})
-	return images, err
+	if err != nil {
+		return nil, err
+	}
+	return images, nil
 }
 
 // exported hands the archive on as it comes.

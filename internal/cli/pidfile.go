@@ -17,11 +17,14 @@ func registerPIDFile(cmd *cobra.Command, path *string) {
 }
 
 // withPIDFile starts an engine and writes its monitor's process id to a file; without a path
-// it only starts. The file is whole when it appears, and whether it can be written is found
-// out before the engine is started.
+// it only starts. The file is whole when it appears and replaces nothing but a file. Whether it
+// can be written is found out before the engine is started.
 func withPIDFile(path string, start func() (engine.Info, error)) (engine.Info, error) {
 	if path == "" {
 		return start()
+	}
+	if old, err := os.Lstat(path); err == nil && !old.Mode().IsRegular() {
+		return engine.Info{}, fmt.Errorf("--pidfile %s: not a regular file, so it is not replaced; name another path", path)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
 	if err != nil {

@@ -60,7 +60,7 @@ func (a *app) exportSnapshots(ctx context.Context, s *snapshot.Store, refs []sna
 		_, err := abandoned(ctx, func() (struct{}, error) { return struct{}{}, write(a.Out) })
 		return err
 	}
-	return writeWhole(out, 0o600, write) // volumes are in it
+	return writeWhole(ctx, out, 0o600, write) // volumes are in it
 }
 
 func (a *app) snapshotImportVerb() *cobra.Command {

@@ -27,10 +27,27 @@ type archive struct {
 	ctx context.Context
 }
 
-func writeArchive(ctx context.Context, w io.Writer, o Options, img *assembled) error {
-	tag, err := name.NewTag(o.Name)
+// CheckName says what is wrong with the name of an image, REPOSITORY[:TAG]; empty is [DefaultName].
+func CheckName(image string) error {
+	if image == "" {
+		return nil
+	}
+	_, err := parseName(image)
+	return err
+}
+
+func parseName(image string) (name.Tag, error) {
+	tag, err := name.NewTag(image)
 	if err != nil {
-		return fmt.Errorf("image name %q: %w", o.Name, err)
+		return tag, fmt.Errorf("image name %q: %w", image, err)
+	}
+	return tag, nil
+}
+
+func writeArchive(ctx context.Context, w io.Writer, o Options, img *assembled) error {
+	tag, err := parseName(o.Name)
+	if err != nil {
+		return err
 	}
 	a := &archive{&layerWriter{tar: tar.NewWriter(w), created: o.Created, count: func(int) {}}, ctx}
 	if err := a.fill(tag, o, img); err != nil {
