@@ -36,7 +36,10 @@ func (a *app) findRunning(ctx context.Context, es engines, ref string) (engine.I
 	return info, fmt.Errorf("engine %s is %s; %s", info.Name, info.Status, remedy)
 }
 
-// suggest adds names close to ref to the error of a search that found none.
+// mostNear is how many names are suggested.
+const mostNear = 3
+
+// suggest adds up to [mostNear] names close to ref to the error of a search that found none.
 func (a *app) suggest(ctx context.Context, es engines, ref string, err error) error {
 	all, listErr := es.List(ctx)
 	if listErr != nil {
@@ -51,7 +54,7 @@ func (a *app) suggest(ctx context.Context, es engines, ref string, err error) er
 	if len(near) == 0 {
 		return fmt.Errorf("%w %s; `berth ls` shows those there are", engine.ErrNotFound, ref)
 	}
-	return fmt.Errorf("%w %s; did you mean %s?", engine.ErrNotFound, ref, strings.Join(near, " or "))
+	return fmt.Errorf("%w %s; did you mean %s?", engine.ErrNotFound, ref, strings.Join(near[:min(len(near), mostNear)], " or "))
 }
 
 // alike tells whether two names differ by a slip of the hand: one begins with the other,

@@ -20,6 +20,17 @@ func machine() *fakeEngines {
 	}}
 }
 
+// On a machine with many engines of a kind, an error stays a line that can be read.
+func TestFewSuggestions(t *testing.T) {
+	f := &fakeEngines{}
+	for _, name := range []string{"job1", "job2", "job3", "job4", "job5"} {
+		f.all = append(f.all, engine.Info{ID: name, Name: name})
+	}
+	if _, _, stderr := invoke(t, f, "inspect", "job"); !strings.Contains(stderr, "did you mean job1 or job2 or job3?") {
+		t.Errorf("suggested: %q", stderr)
+	}
+}
+
 func TestStatuses(t *testing.T) {
 	for _, test := range []struct {
 		args   string

@@ -162,8 +162,9 @@ func (m *Manager) deleteContainer(ctx context.Context, info *Info) error {
 	if _, err := os.Stat(dir); err == nil {
 		// Not forced: that would have runc wait 100 ms for what is dead already.
 		if err := m.runtime(info).Delete(ctx, info.ID, nil); err != nil {
-			// State that the runtime cannot read is state that nobody needs.
-			m.warn("delete container", info, err)
+			// State that the runtime cannot read is state that nobody needs: it was killed before
+			// it had written that.
+			m.log.Debug("delete container", "engine", info.ID, "error", err)
 		}
 	}
 	if err := os.RemoveAll(dir); err != nil {

@@ -58,9 +58,7 @@ func (m *Manager) StartDetached(ctx context.Context, spec Spec) (Info, error) {
 
 // StartStopped starts a stopped engine again, as it was made. It returns [ErrRunning] for one that runs.
 func (m *Manager) StartStopped(ctx context.Context, ref string) (Info, error) {
-	if _, err := m.Collect(ctx); err != nil {
-		m.log.Warn("collect dead engines", "error", err)
-	}
+	m.collectFirst(ctx)
 	info, err := m.Find(ctx, ref)
 	if err != nil {
 		return Info{}, err

@@ -16,9 +16,7 @@ func (m *Manager) ImportSnapshot(ctx context.Context, in *artifact.Incoming, nam
 	if err := m.paths.Prepare(); err != nil {
 		return nil, err
 	}
-	if _, err := m.Collect(ctx); err != nil {
-		m.log.Warn("collect dead engines", "error", err)
-	}
+	m.collectFirst(ctx)
 	if isolation == "" {
 		isolation = Isolation(in.Config.Isolation)
 	}

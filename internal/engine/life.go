@@ -94,6 +94,14 @@ type Collected struct {
 	Payloads []string `json:"payloads,omitempty"` // digests of those that no engine needs any more
 }
 
+// collectFirst collects before something else is done, which does not fail for it. When ctx has
+// ended, what comes next says so.
+func (m *Manager) collectFirst(ctx context.Context) {
+	if _, err := m.Collect(ctx); err != nil && ctx.Err() == nil {
+		m.log.Warn("collect dead engines", "error", err)
+	}
+}
+
 // Collect takes away what engines left whose monitor was killed, at whatever moment. A
 // kept engine's data root stays: the engine is a stopped one then. Engines that have a
 // monitor are not touched. Several processes may collect at once.

@@ -169,9 +169,7 @@ func (m *Manager) RemoveSnapshot(ctx context.Context, ref snapshot.Ref) ([]snaps
 	if err := m.paths.Prepare(); err != nil {
 		return nil, err
 	}
-	if _, err := m.Collect(ctx); err != nil {
-		m.log.Warn("collect dead engines", "error", err)
-	}
+	m.collectFirst(ctx)
 	var removed []snapshot.Ref
 	err := m.withAllocation(ctx, func() error {
 		engines, err := m.List(ctx)
@@ -263,9 +261,7 @@ func (m *Manager) FreezeEngine(ctx context.Context, ref string, f Freezing) (*sn
 	if err := m.paths.Prepare(); err != nil {
 		return nil, err
 	}
-	if _, err := m.Collect(ctx); err != nil {
-		m.log.Warn("collect dead engines", "error", err)
-	}
+	m.collectFirst(ctx)
 	info, err := m.Find(ctx, ref)
 	if err != nil {
 		return nil, err

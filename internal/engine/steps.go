@@ -88,9 +88,7 @@ func (m *Manager) start(ctx context.Context, l *launch) (_ *Engine, err error) {
 	if err := m.paths.Prepare(); err != nil {
 		return nil, err
 	}
-	if _, err := m.Collect(ctx); err != nil {
-		m.log.Warn("collect dead engines", "error", err)
-	}
+	m.collectFirst(ctx)
 	if err := l.placeCgroup(); err != nil {
 		return nil, err
 	}
