@@ -17,6 +17,8 @@ import (
 	"github.com/berth-dev/berth/internal/lazyregexp"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/internal/snapshot/boltfile"
 )
 
 // containerd's databases (bbolt), as far as a snapshot needs them:
@@ -40,7 +42,7 @@ var containerKey = lazyregexp.New(`^[0-9a-f]{64}$`)
 
 // withDatabase opens a database of a data root, which an engine may have filled with
 // anything: a link out of the root is refused, and a file that breaks the rules of bbolt
-// is an error and not the end of this process.
+// is an error ([boltfile.ErrDamaged]) and not the end of this process.
 func withDatabase(root *os.Root, name string, readOnly bool, f func(*bolt.DB) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -53,9 +55,15 @@ func withDatabase(root *os.Root, name string, readOnly bool, f func(*bolt.DB) er
 		if err != nil {
 			return nil, err
 		}
-		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		info, err := f.Stat()
+		if err != nil || !info.Mode().IsRegular() {
 			f.Close()
 			return nil, fmt.Errorf("%s is not a file", name)
+		}
+		// The very file that bbolt gets: nobody writes to it meanwhile.
+		if err := boltfile.CheckFile(f, info.Size()); err != nil {
+			f.Close()
+			return nil, err
 		}
 		return f, nil
 	}

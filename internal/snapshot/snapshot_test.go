@@ -99,6 +99,28 @@ func database(t *testing.T, path string, fill func(*bolt.Tx)) {
 	}
 }
 
+// cyclic puts many buckets into one, and then has its pages refer to themselves: who goes down
+// there, does so until there is no memory left.
+func cyclic(t *testing.T, path string, bucket ...string) error {
+	t.Helper()
+	database(t, path, func(tx *bolt.Tx) {
+		for i := range 300 {
+			buckets(t, tx, append(bucket, fmt.Sprintf("%064x", i))...)
+		}
+	})
+	b, err := os.ReadFile(path)
+	size := os.Getpagesize()
+	for page := b; len(page) > size; page = page[size:] {
+		const branch, header, element = 1, 16, 16
+		if n := binary.NativeEndian.Uint16(page[10:]); binary.NativeEndian.Uint16(page[8:]) == branch {
+			for i := range int(n) {
+				copy(page[header+i*element+8:][:8], page[:8]) // its number
+			}
+		}
+	}
+	return errors.Join(err, os.WriteFile(path, b, 0o600))
+}
+
 func buckets(t *testing.T, tx *bolt.Tx, path ...string) *bolt.Bucket {
 	t.Helper()
 	b, err := tx.CreateBucketIfNotExists([]byte(path[0]))
@@ -188,6 +210,8 @@ func TestHostileDataRoot(t *testing.T) {
 		"no database": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, snapshotterFile), []byte(strings.Repeat("garbage ", 9999)), 0o600)
 		},
+		"layers that are their own": func(dir string) error { return cyclic(t, filepath.Join(dir, snapshotterFile), "v1", "snapshots") },
+		"leases that are their own": func(dir string) error { return cyclic(t, filepath.Join(dir, metadataFile), "v1", namespace, "leases") },
 		"a link for a directory": func(dir string) error {
 			os.RemoveAll(filepath.Join(dir, layersDir))
 			return os.Symlink("/etc", filepath.Join(dir, layersDir))

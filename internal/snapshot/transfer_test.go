@@ -25,6 +25,7 @@ import (
 
 	"github.com/berth-dev/berth/internal/ids"
 	"github.com/berth-dev/berth/internal/snapshot/artifact"
+	"github.com/berth-dev/berth/internal/snapshot/boltfile"
 )
 
 var there = ids.Range{First: 900000, Size: 65536}
@@ -315,6 +316,26 @@ func TestImportDamaged(t *testing.T) {
 	}
 	if refused < 3 {
 		t.Errorf("only %d of the damaged archives were refused", refused)
+	}
+}
+
+// A database in an archive that is not one ends the import, and not berth.
+func TestImportCyclicDatabase(t *testing.T) {
+	s, m := frozen(t)
+	if err := cyclic(t, filepath.Join(s.Dir(m), dataDir, metadataFile), "v1", namespace, "images"); err != nil {
+		t.Fatal(err)
+	}
+	all, err := artifact.OpenArchive(t.Context(), export(t, s, m.Ref()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := testStore(t)
+	_, err = other.Import(t.Context(), all[0], Importing{Name: "ci", IDs: there})
+	if !errors.Is(err, boltfile.ErrDamaged) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%v", err)
+	}
+	if left := drafts(t, other); len(left) > 0 {
+		t.Errorf("a draft is left: %v", left)
 	}
 }
 
