@@ -339,6 +339,58 @@ func TestImportCyclicDatabase(t *testing.T) {
 	}
 }
 
+// An archive chooses modes and owners of what is in its trees. Nobody but root gets there: not
+// while the snapshot is made, not to the snapshot, and not to what is left when it is removed.
+func TestImportedProgramsOutOfReach(t *testing.T) {
+	s, data := testStore(t), dataRoot(t)
+	program := filepath.Join(data, layersDir, "1/fs/su")
+	if err := errors.Join(os.WriteFile(program, nil, 0o755), os.Chmod(program, 0o755|os.ModeSetuid)); err != nil {
+		t.Fatal(err)
+	}
+	m, err := s.Freeze(t.Context(), "ci", nil, Source{Data: data, IDs: own, Isolation: IsolationRootful})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := artifact.OpenArchive(t.Context(), export(t, s, m.Ref()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := testStore(t)
+	out := func(name string) {
+		t.Helper()
+		for dir := filepath.Dir(name); dir != other.paths.State; dir = filepath.Dir(dir) {
+			if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o077 == 0 {
+				return
+			}
+		}
+		t.Errorf("all can get to %s", name)
+	}
+	layer := func(dir string) string { return filepath.Join(dir, ownLayers, "1/fs/su") }
+	other.After = func(step string) error {
+		if step == "import-layers" {
+			out(layer(other.newDir(drafts(t, other)[0].Name())))
+		}
+		return nil
+	}
+	got, err := other.Import(t.Context(), all[0], Importing{Name: "ci", IDs: own})
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(layer(other.Dir(got)))
+	if err != nil || info.Mode() != 0o755|os.ModeSetuid {
+		t.Errorf("the program: %v, %v", info.Mode(), err)
+	}
+	out(layer(other.Dir(got)))
+	if _, err := other.Remove(t.Context(), got.Ref(), func(string) []string { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(layer(filepath.Join(other.paths.Trash(), "*")))
+	if err != nil || len(left) != 1 {
+		t.Fatalf("%v, %v", left, err)
+	}
+	out(left[0])
+}
+
 // A layer made in one isolation is right in the other: its marks change their names.
 func TestImportConverts(t *testing.T) {
 	s, m := frozen(t)

@@ -67,20 +67,37 @@ func FromEnv() (Paths, error) {
 	return p, nil
 }
 
-// Prepare makes the roots. Others may pass through them (an engine's socket has an
-// owner who is not root) but not list them.
+// Prepare makes the roots. Others may pass through them (an engine's socket has an owner who
+// is not root) but not list them. What engines and foreign archives have filled is closed to
+// others: a program there may be set-user-ID and the host's root's, and its modes are not berth's.
 func (p Paths) Prepare() error {
-	for _, d := range []string{p.Run, p.Engines(), p.State, p.StateEngines(), p.Snapshots(), p.Trash(), p.Payload()} {
+	for _, d := range []string{p.Run, p.Engines(), p.State, p.Payload()} {
 		if err := os.MkdirAll(d, 0o711); err != nil {
-			return fmt.Errorf("make berth's directory: %w; run as root, or set %s and %s", err, EnvRunDir, EnvStateDir)
+			return unprepared(err)
 		}
 	}
-	for _, d := range []string{p.Runtime(), p.Network()} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return fmt.Errorf("make berth's directory: %w; run as root, or set %s", err, EnvRunDir)
+	for _, d := range []string{p.Runtime(), p.Network(), p.StateEngines(), p.Snapshots(), p.Trash()} {
+		if err := makePrivate(d); err != nil {
+			return unprepared(err)
 		}
 	}
 	return nil
+}
+
+func unprepared(err error) error {
+	return fmt.Errorf("make berth's directory: %w; run as root, or set %s and %s", err, EnvRunDir, EnvStateDir)
+}
+
+// makePrivate makes a directory that is its owner's alone, also of one that is there.
+func makePrivate(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return err
+	}
+	return os.Chmod(dir, 0o700)
 }
 
 // Cgroup is the control group below which the engines' groups are. Each run directory has

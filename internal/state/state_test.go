@@ -1,6 +1,7 @@
 package state
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -43,6 +44,26 @@ func TestPrepareTwice(t *testing.T) {
 	for range 2 {
 		if err := p.Prepare(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// What engines and archives filled is out of others' reach, also where an older berth made it.
+func TestPrepareCloses(t *testing.T) {
+	dir := t.TempDir()
+	p := Paths{Run: dir + "/run", State: dir + "/state"}
+	private := []string{p.Runtime(), p.Network(), p.StateEngines(), p.Snapshots(), p.Trash()}
+	for _, d := range private {
+		if err := os.MkdirAll(d, 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Prepare(); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range private {
+		if info, err := os.Stat(d); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", d, info.Mode(), err)
 		}
 	}
 }
