@@ -73,6 +73,21 @@ type Size struct {
 	Metadata int64 `json:"metadata"` // what each fork copies
 }
 
+// MarshalJSON has no list that is null.
+func (m Manifest) MarshalJSON() ([]byte, error) {
+	type plain Manifest
+	if m.Sources == nil {
+		m.Sources = []string{}
+	}
+	if m.Images == nil {
+		m.Images = []Image{}
+	}
+	if m.Layers == nil {
+		m.Layers = []Layer{}
+	}
+	return json.Marshal(plain(m))
+}
+
 // Ref is the snapshot's name and version.
 func (m *Manifest) Ref() Ref { return Ref{m.Name, m.Version} }
 

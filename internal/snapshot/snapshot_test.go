@@ -3,6 +3,7 @@ package snapshot
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,14 @@ import (
 	"github.com/berth-dev/berth/internal/state"
 	"github.com/google/go-cmp/cmp"
 )
+
+// Programs that read it need not tell null from empty.
+func TestManifestHasNoNullLists(t *testing.T) {
+	b, err := json.Marshal(&Manifest{})
+	if err != nil || strings.Contains(string(b), "null") {
+		t.Errorf("%s (%v)", b, err)
+	}
+}
 
 func TestParseRef(t *testing.T) {
 	for s, want := range map[string]Ref{"ci": {"ci", 0}, "ci@1": {"ci", 1}, "a.b-c_d@12": {"a.b-c_d", 12}} {
