@@ -18,13 +18,14 @@ import (
 
 // fakeEngines is a machine with engines that do nothing. It records what is asked of it.
 type fakeEngines struct {
-	all     []engine.Info
-	tree    *payload.Tree
-	started []engine.Spec
-	stopped []string
-	removed []string
-	engine  *fakeEngine
-	err     error // of Start
+	all       []engine.Info
+	tree      *payload.Tree
+	started   []engine.Spec
+	stopped   []string
+	removed   []string
+	engine    *fakeEngine
+	collected engine.Collected
+	err       error // of Start
 }
 
 func (f *fakeEngines) Start(_ context.Context, spec engine.Spec) (running, error) {
@@ -67,7 +68,7 @@ func (f *fakeEngines) Remove(_ context.Context, ref string) error {
 }
 
 func (f *fakeEngines) GC(context.Context) (engine.Collected, error) {
-	return engine.Collected{Engines: []string{"0123456789ab"}}, nil
+	return f.collected, nil
 }
 
 func (f *fakeEngines) Tree(context.Context) (*payload.Tree, error) { return f.tree, nil }

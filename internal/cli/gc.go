@@ -24,9 +24,10 @@ func (a *app) gcVerb() *cobra.Command {
 		Annotations: map[string]string{whenInterrupted: sayAgain},
 		Use:         "gc",
 		Short:       "Remove what killed processes left behind, and what a policy says",
-		Long: `Remove the engines whose monitor was killed and the payloads of other versions of berth that
-no engine needs, and wait until the data of removed engines is off the disk. Every command
-that changes something does the first by itself.
+		Long: `Remove what is left of engines whose monitor was killed and the payloads of other versions of
+berth that no engine needs, and wait until the data of removed engines is off the disk. An
+engine of berth up is kept: it is stopped then. Every command that changes something does
+the first by itself.
 
 With a policy, versions of snapshots go by age, or the oldest first until enough is free, and
 stopped engines by age. Running engines, what they need, and the latest version of each
@@ -98,6 +99,11 @@ func (a *app) printCollected(got collected) error {
 			what  string
 			names []string
 		}{"snapshot", t.Snapshots})
+	}
+	for _, name := range got.Kept {
+		if _, err := fmt.Fprintf(a.Out, "engine %s is stopped now\n", name); err != nil {
+			return err
+		}
 	}
 	for _, l := range lists {
 		for _, name := range l.names {

@@ -27,10 +27,12 @@ func (a *app) findRunning(ctx context.Context, es engines, ref string) (engine.I
 		return info, err
 	}
 	remedy := "`berth ls` shows how engines are"
-	switch info.Status {
-	case engine.StatusStopped:
+	switch {
+	case info.Status == engine.StatusDead && info.Spec.Keep:
+		return info, fmt.Errorf("engine %s is stopped, for its monitor was killed; start it with `berth start %[1]s`", info.Name)
+	case info.Status == engine.StatusStopped:
 		remedy = fmt.Sprintf("start it with `berth start %s`", info.Name)
-	case engine.StatusDead:
+	case info.Status == engine.StatusDead:
 		remedy = "`berth gc` removes it"
 	}
 	return info, fmt.Errorf("engine %s is %s; %s", info.Name, info.Status, remedy)

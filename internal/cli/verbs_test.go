@@ -31,6 +31,24 @@ func TestFewSuggestions(t *testing.T) {
 	}
 }
 
+// Of an engine whose monitor was killed, berth says what becomes of it.
+func TestKilledEngines(t *testing.T) {
+	f := &fakeEngines{all: []engine.Info{
+		{ID: "cccccccccccc", Name: "kept", Status: engine.StatusDead, Spec: engine.Spec{Keep: true}},
+		{ID: "dddddddddddd", Name: "lost", Status: engine.StatusDead},
+	}, collected: engine.Collected{Engines: []string{"dddddddddddd"}, Kept: []string{"kept"}}}
+	for args, want := range map[string]string{
+		"exec kept -- true": "engine kept is stopped, for its monitor was killed; start it with `berth start kept`",
+		"exec lost -- true": "engine lost is dead; `berth gc` removes it",
+		"gc":                "engine kept is stopped now\nremoved engine dddddddddddd\n",
+		"gc --json":         `{"engines":["dddddddddddd"],"kept_engines":["kept"]}`,
+	} {
+		if _, out, errOut := invoke(t, f, strings.Fields(args)...); !strings.Contains(out+errOut, want) {
+			t.Errorf("berth %s: %q, %q; want %q", args, out, errOut, want)
+		}
+	}
+}
+
 func TestStatuses(t *testing.T) {
 	for _, test := range []struct {
 		args   string

@@ -100,6 +100,22 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// Of the engines whose monitor was killed, those that are kept are stopped ones.
+func TestCollect(t *testing.T) {
+	m := newManager(t)
+	put(t, m, Info{ID: "aaaaaaaaaaaa", Name: "gone", Status: StatusRunning})()
+	put(t, m, Info{ID: "bbbbbbbbbbbb", Name: "kept", Status: StatusRunning, Spec: Spec{Keep: true}})()
+	defer put(t, m, Info{ID: "cccccccccccc", Name: "alive", Status: StatusRunning, Spec: Spec{Keep: true}})()
+	for _, want := range []Collected{{Engines: []string{"aaaaaaaaaaaa"}, Kept: []string{"kept"}}, {Engines: []string{}}} {
+		if got, err := m.Collect(t.Context()); err != nil || !cmp.Equal(got, want) {
+			t.Errorf("%+v (%v), want %+v", got, err, want)
+		}
+	}
+	if got, err := m.Find(t.Context(), "kept"); err != nil || got.Status != StatusStopped {
+		t.Errorf("the kept one: %s (%v)", got.Status, err)
+	}
+}
+
 // An engine that stops is found by its name at every moment.
 func TestFindWhileItStops(t *testing.T) {
 	m := newManager(t)

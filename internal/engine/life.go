@@ -90,8 +90,9 @@ func (e *Engine) end(ctx context.Context, keep bool, reason error) error {
 
 // Collected is what Collect found.
 type Collected struct {
-	Engines  []string `json:"engines"`            // ids of the dead engines that were taken away
-	Payloads []string `json:"payloads,omitempty"` // digests of those that no engine needs any more
+	Engines  []string `json:"engines"`                // ids of the dead engines that were taken away
+	Kept     []string `json:"kept_engines,omitempty"` // names of those that are stopped now
+	Payloads []string `json:"payloads,omitempty"`     // digests of those that no engine needs any more
 }
 
 // collectFirst collects before something else is done, which does not fail for it. When ctx has
@@ -106,27 +107,25 @@ func (m *Manager) collectFirst(ctx context.Context) {
 // kept engine's data root stays: the engine is a stopped one then. Engines that have a
 // monitor are not touched. Several processes may collect at once.
 func (m *Manager) Collect(ctx context.Context) (Collected, error) {
-	var c Collected
+	c := Collected{Engines: []string{}}
 	ids, err := m.ids()
 	if err != nil {
 		return c, err
 	}
 	errs := []error{m.removePartial(ctx), m.collectSnapshots(ctx)}
 	for _, id := range ids {
-		taken, err := m.collect(ctx, id)
-		if err != nil {
+		if err := m.collect(ctx, id, &c); err != nil {
 			errs = append(errs, fmt.Errorf("collect engine %s: %w", id, err))
-		} else if taken {
-			c.Engines = append(c.Engines, id)
 		}
 	}
 	return c, errors.Join(errs...)
 }
 
-func (m *Manager) collect(ctx context.Context, id string) (bool, error) {
+// collect adds to c what it took away of an engine.
+func (m *Manager) collect(ctx context.Context, id string, c *Collected) error {
 	info, err := m.read(id)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Status == StatusStopped {
-		return false, nil
+		return nil
 	}
 	if err != nil {
 		// A record that cannot be read is no reason to keep what it is about.
@@ -138,35 +137,46 @@ func (m *Manager) collect(ctx context.Context, id string) (bool, error) {
 		lock, err = linux.Lock(ctx, m.paths.Lock(id))
 	}
 	if errors.Is(err, linux.ErrLocked) {
-		return false, m.resumeLeft(id) // its monitor has it, or another collector
+		return m.resumeLeft(id) // its monitor has it, or another collector
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return m.collectOrphan(ctx, id)
+		return m.collectOrphan(ctx, id, c)
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer lock.Close()
 	if locked, err := m.read(id); err == nil && locked.Net != nil {
 		info = locked // as it was when its monitor ended
 	}
 	_, err = os.Stat(m.paths.KeptRecord(id))
-	return true, errors.Join(m.undo(ctx, info, err == nil), m.killLeft(info))
+	kept := err == nil
+	if err := errors.Join(m.undo(ctx, info, kept), m.killLeft(info)); err != nil {
+		return err
+	}
+	if kept {
+		c.Kept = append(c.Kept, info.Name)
+	} else {
+		c.Engines = append(c.Engines, id)
+	}
+	return nil
 }
 
 // collectOrphan throws away a data root that belongs to no engine: one that was killed
 // between the removal of its directory and that of its data, or before a reboot.
-func (m *Manager) collectOrphan(ctx context.Context, id string) (taken bool, err error) {
-	err = m.withAllocation(ctx, func() error {
+func (m *Manager) collectOrphan(ctx context.Context, id string, c *Collected) error {
+	return m.withAllocation(ctx, func() error {
 		for _, path := range []string{m.paths.Engine(id), m.paths.KeptRecord(id)} {
 			if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 				return err // it is somebody's after all
 			}
 		}
-		taken = true
-		return m.dropData(ctx, &Info{ID: id})
+		if err := m.dropData(ctx, &Info{ID: id}); err != nil {
+			return err
+		}
+		c.Engines = append(c.Engines, id)
+		return nil
 	})
-	return taken, err
 }
 
 // GC is Collect, and also removes payloads that neither this berth nor any engine needs, and
@@ -220,8 +230,7 @@ func (m *Manager) Stop(ctx context.Context, ref string, timeout time.Duration) e
 	if err != nil {
 		return fmt.Errorf("stop %s: %w", info.Name, err)
 	}
-	_, err = m.collect(ctx, info.ID) // if the monitor was killed
-	return err
+	return m.collect(ctx, info.ID, &Collected{}) // if the monitor was killed
 }
 
 // endMonitor asks an engine's monitor to end the engine and waits until it has.
@@ -252,7 +261,7 @@ func (m *Manager) Remove(ctx context.Context, ref string) error {
 	if err := m.endMonitor(ctx, &info, unix.SIGINT); err != nil {
 		return fmt.Errorf("remove %s: %w", info.Name, err)
 	}
-	if _, err := m.collect(ctx, info.ID); err != nil {
+	if err := m.collect(ctx, info.ID, &Collected{}); err != nil {
 		return fmt.Errorf("remove %s: %w", info.Name, err)
 	}
 	return m.withAllocation(ctx, func() error {

@@ -28,7 +28,7 @@ const (
 	StatusRunning  Status = "running"  // its Docker API answers
 	StatusStopping Status = "stopping" // being torn down
 	StatusStopped  Status = "stopped"  // only its data root is left; `start` revives it
-	StatusDead     Status = "dead"     // its monitor is gone; gc collects it
+	StatusDead     Status = "dead"     // its monitor is gone; gc removes it, or has it stopped if it is kept
 )
 
 // Spec is what a caller asks for. It is stored with the engine, so it holds no secrets.
