@@ -183,8 +183,34 @@ func TestNodeSetup(t *testing.T) {
 	}
 }
 
+// What Kubernetes takes is not refused.
+func TestTaken(t *testing.T) {
+	for _, change := range []func(*Options){
+		func(o *Options) { o.Memory, o.MemoryRequest = "4Gi", "4294M" },
+		func(o *Options) { o.Memory, o.MemoryRequest = "1.5k", "1500" },
+		func(o *Options) { o.Memory, o.MemoryRequest = "", "1E" },
+		func(o *Options) { o.CPUs, o.CPUsRequest = "1.5", "1500m" },
+		func(o *Options) { o.Name = "1a" },
+		func(o *Options) { o.Cron.Schedule = "@every 1h" },
+		func(o *Options) { o.Cron.Schedule = "*/5 0-6,22 ? JAN-MAR mon" },
+	} {
+		o := sample()
+		o.Cron.Schedule, o.MemoryRequest = "@daily", ""
+		change(&o)
+		if _, err := Workload(KindCronJob, o); err != nil {
+			t.Error(err)
+		}
+	}
+	o := mirrorSample()
+	o.AllowFrom = map[string]string{"example.com/Team_1": "", "b": "X.y-z"}
+	if _, err := Mirror(o); err != nil {
+		t.Error(err)
+	}
+}
+
 // What nobody may get, whatever was asked for.
 func TestRefusals(t *testing.T) {
+	large := strings.Repeat("x", maxData/2+1)
 	for _, c := range []struct {
 		kind, flag, want string
 		change           func(*Options)
@@ -218,6 +244,18 @@ func TestRefusals(t *testing.T) {
 		{KindJob, "--env", "NAME=VALUE", func(o *Options) { o.Env = []Env{{"A B", ""}} }},
 		{KindJob, "--seccomp", "on the node", func(o *Options) { o.Seccomp = "../x" }},
 		{KindCronJob, "--schedule", "five fields", func(o *Options) { o.Cron.Schedule = "daily" }},
+		{KindCronJob, "--schedule", "above maximum", func(o *Options) { o.Cron.Schedule = "60 * * * *" }},
+		{KindCronJob, "--schedule", "step", func(o *Options) { o.Cron.Schedule = "*/0 * * * *" }},
+		{KindCronJob, "--schedule", "--time-zone", func(o *Options) { o.Cron.Schedule = "TZ=0" }},
+		{KindCronJob, "--schedule", "--time-zone", func(o *Options) { o.Cron.Schedule = "CRON_TZ=UTC 0 * * * *" }},
+		{KindJob, "--memory-request", "at most", func(o *Options) { o.Memory, o.MemoryRequest = "4Gi", "4295M" }},
+		{KindJob, "--cpus-request", "at most", func(o *Options) { o.CPUs, o.CPUsRequest = "1.5", "1501m" }},
+		{KindJob, "--ephemeral-storage-request", "more than --ephemeral-storage 1Gi", func(o *Options) { o.EphemeralStorage, o.EphemeralStorageRequest = "1Gi", "2Gi" }},
+		{KindStatefulSet, "--name", "begins with a letter", func(o *Options) { o.Name, o.Data, o.DataSize = "1a", DataPVC, "1Gi" }},
+		{KindJob, "--env", "A is there twice", func(o *Options) { o.Env = []Env{{"A", "1"}, {"A", "2"}} }},
+		{KindJob, "--registry-ca", "allows 1048576", func(o *Options) { o.RegistryCAs = []RegistryCA{{"a", large}, {"b", large}} }},
+		{KindJob, "--ca", "allows 1048576", func(o *Options) { o.CA = large + large }},
+		{KindJob, "--mirror-ca", "allows 1048576", func(o *Options) { o.MirrorCA = large + large }},
 		{KindJob, "--pull-secret", "no name", func(o *Options) { o.PullSecret = "A" }},
 	} {
 		o := sample()
@@ -229,14 +267,31 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: got %v, want %s: …%s…", c.kind, err, c.flag, c.want)
 		}
 	}
-	for _, change := range []func(*MirrorOptions){
-		func(o *MirrorOptions) { o.Size = "" }, func(o *MirrorOptions) { o.Size = "much" }, func(o *MirrorOptions) { o.DaemonSet = true },
+	for _, c := range []struct {
+		flag   string
+		change func(*MirrorOptions)
+	}{
+		{"--size", func(o *MirrorOptions) { o.Size = "" }},
+		{"--size", func(o *MirrorOptions) { o.Size = "much" }},
+		{"--storage-class", func(o *MirrorOptions) { o.DaemonSet = true }},
+		{"--name", func(o *MirrorOptions) { o.Name = "1abc" }},
+		{"--allow-from", func(o *MirrorOptions) { o.AllowFrom = map[string]string{"a b": "c"} }},
+		{"--allow-from", func(o *MirrorOptions) { o.AllowFrom = map[string]string{"a": "b c"} }},
+		{"--allow-from", func(o *MirrorOptions) { o.AllowFrom = map[string]string{"A_b/c": "d"} }},
+		{"--allow-from", func(o *MirrorOptions) { o.AllowFrom = map[string]string{"a/b/c": ""} }},
+		{"--allow-from", func(o *MirrorOptions) { o.AllowFrom = map[string]string{"a": strings.Repeat("b", 64)} }},
+		{"--registry-ca", func(o *MirrorOptions) { o.RegistryCAs = []RegistryCA{{"a", large}, {"b", large}} }},
+		{"--authority", func(o *MirrorOptions) { o.Key = large + large }},
 	} {
 		o := mirrorSample()
-		change(&o)
-		if _, err := Mirror(o); !errors.As(err, new(*InputError)) {
-			t.Errorf("a mirror with %+v: %v", o, err)
+		c.change(&o)
+		var input *InputError
+		if m, err := Mirror(o); !errors.As(err, &input) || input.Flag != c.flag || m != nil {
+			t.Errorf("a mirror: got %v, want %s", err, c.flag)
 		}
+	}
+	if _, err := NodeSetup(NodeOptions{RuntimeClass: "x", NodeSelector: map[string]string{"a b": "c"}}); !errors.As(err, new(*InputError)) {
+		t.Errorf("a selector that is none: %v", err)
 	}
 	if _, err := Overlay("travis", Defaults()); !errors.As(err, new(*InputError)) {
 		t.Errorf("an unknown runner: %v", err)

@@ -60,10 +60,11 @@ func (o *MirrorOptions) check() error {
 		return wrong("--size", "needed: how much is kept, such as 50Gi")
 	}
 	return first(
-		checkName("--name", o.Name, 63), checkNamespace(o.Namespace), checkImage("--image", o.Image),
+		checkServiceName("--name", o.Name, 63), checkNamespace(o.Namespace), checkImage("--image", o.Image),
 		checkAmount("--size", o.Size), checkAmount("--memory", o.Memory), checkCPUs("--cpus", o.CPUs),
 		checkOptional("--storage-class", o.StorageClass), checkOptional("--docker-config-secret", o.DockerConfigSecret),
-		o.checkVolume(),
+		o.checkVolume(), checkLabels("--allow-from", o.AllowFrom),
+		checkSize("--registry-ca", o.configMap()), checkSize("--authority", o.secret()),
 	)
 }
 

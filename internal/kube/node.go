@@ -40,7 +40,7 @@ type NodeOptions struct {
 
 // NodeSetup returns what a cluster and its nodes need for pods of the level [Unprivileged].
 func NodeSetup(o NodeOptions) ([]NodePart, error) {
-	if err := checkName("--runtime-class", o.RuntimeClass, 63); err != nil {
+	if err := first(checkName("--runtime-class", o.RuntimeClass, 63), checkLabels("--node-selector", o.NodeSelector)); err != nil {
 		return nil, err
 	}
 	class := object{

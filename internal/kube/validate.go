@@ -2,6 +2,8 @@ package kube
 
 import (
 	"fmt"
+	"maps"
+	"math/big"
 	"net/url"
 	"path"
 	"slices"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/berth-dev/berth/internal/lazyregexp"
 	"github.com/distribution/reference"
+	"github.com/robfig/cron/v3"
 )
 
 // InputError is something that a manifest cannot be made of.
@@ -29,8 +32,12 @@ func (o *Options) check(kind string) error {
 	if longest == 0 {
 		longest = 63
 	}
+	name := checkName("--name", o.Name, longest)
+	if kind == KindStatefulSet {
+		name = checkServiceName("--name", o.Name, longest)
+	}
 	checks := []error{
-		checkName("--name", o.Name, longest), checkNamespace(o.Namespace),
+		name, checkNamespace(o.Namespace),
 		checkImage("--image", o.Image), checkImage("--client-image", o.ClientImage),
 		oneOf("--level", string(o.Level), string(Unprivileged), string(UserNS), string(Rootful)),
 		oneOf("--endpoint", o.Endpoint, EndpointUnix, EndpointTCP),
@@ -39,6 +46,8 @@ func (o *Options) check(kind string) error {
 		checkAmount("--client-memory", o.ClientMemory),
 		checkAmount("--ephemeral-storage", o.EphemeralStorage), checkAmount("--ephemeral-storage-request", o.EphemeralStorageRequest),
 		checkCPUs("--cpus", o.CPUs), checkCPUs("--cpus-request", o.CPUsRequest), checkCPUs("--client-cpus", o.ClientCPUs),
+		atMost("--memory", o.Memory, o.MemoryRequest), atMost("--cpus", o.CPUs, o.CPUsRequest),
+		atMost("--ephemeral-storage", o.EphemeralStorage, o.EphemeralStorageRequest),
 		checkAmount("--data-size", o.DataSize), o.checkData(kind), checkPath("--workspace", o.Workspace),
 		checkPIDs(o.PIDs), atLeast("--grace", o.Grace, 1), atLeast("--stop-timeout", o.StopTimeout, -1), atLeast("--replicas", o.Replicas, 0),
 		atLeast("--backoff-limit", o.Job.BackoffLimit, 0), atLeast("--deadline", o.Job.Deadline, 0), atLeast("--ttl", o.Job.TTL, -1),
@@ -50,7 +59,10 @@ func (o *Options) check(kind string) error {
 	if kind == KindCronJob {
 		checks = append(checks, checkSchedule(o.Cron.Schedule), oneOf("--concurrency", o.Cron.Concurrency, "Allow", "Forbid", "Replace"))
 	}
-	return first(checks...)
+	if err := first(checks...); err != nil {
+		return err
+	}
+	return o.checkCertificates()
 }
 
 func first(errs ...error) error {
@@ -76,6 +88,15 @@ func checkName(flag, name string, longest int) error {
 		return wrong(flag, "%q is no name in Kubernetes: give lower-case letters, digits and - between them", name)
 	}
 	return nil
+}
+
+// checkServiceName is for what has a Service of its name, which begins with a letter (RFC 1035).
+func checkServiceName(flag, name string, longest int) error {
+	err := checkName(flag, name, longest)
+	if err == nil && (name[0] < 'a' || name[0] > 'z') {
+		return wrong(flag, "%q is no name of a Service: give one that begins with a letter", name)
+	}
+	return err
 }
 
 func checkNamespace(name string) error {
@@ -129,6 +150,45 @@ var (
 	cpus   = lazyregexp.New(`^([0-9]+(\.[0-9]+)?|[0-9]+m)$`)
 	zero   = lazyregexp.New(`^[0.]*[a-zA-Z]*$`)
 )
+
+// exponents of 1000, and with an i of 1024, are what a quantity's letter stands for.
+const exponents = "kMGTPE"
+
+// quantity is the number that an amount, or a number of processors, stands for.
+func quantity(text string) (*big.Rat, bool) {
+	if !amount().MatchString(text) && !cpus().MatchString(text) {
+		return nil, false
+	}
+	digits := strings.TrimRight(text, "mi"+strings.ToUpper(exponents)+"k")
+	n, ok := new(big.Rat).SetString(digits)
+	if !ok {
+		return nil, false
+	}
+	suffix := text[len(digits):]
+	if suffix == "m" {
+		return n.Quo(n, big.NewRat(1000, 1)), true
+	}
+	unit := big.NewRat(1000, 1)
+	if strings.HasSuffix(suffix, "i") {
+		unit = big.NewRat(1024, 1)
+	}
+	if suffix != "" {
+		for range strings.Index(strings.ToLower(exponents), strings.ToLower(suffix[:1])) + 1 {
+			n.Mul(n, unit)
+		}
+	}
+	return n, true
+}
+
+// atMost refuses a request above the limit of the flag, which Kubernetes does.
+func atMost(flag, limit, request string) error {
+	most, ok := quantity(limit)
+	n, also := quantity(request)
+	if ok && also && n.Cmp(most) > 0 {
+		return wrong(flag+"-request", "%q is more than %s %s; give at most that", request, flag, limit)
+	}
+	return nil
+}
 
 // checkAmount judges bytes. The m of 512m would be thousandths of a byte; who writes it
 // means Mi.
@@ -210,10 +270,15 @@ func (o *Options) checkMirrorCA() error {
 var variable = lazyregexp.New(`^[-._a-zA-Z][-._a-zA-Z0-9]*$`)
 
 func (o *Options) checkEnv() error {
+	seen := map[string]bool{}
 	for _, e := range o.Env {
-		if !variable().MatchString(e.Name) {
+		switch {
+		case !variable().MatchString(e.Name):
 			return wrong("--env", "%q is no name of a variable; give NAME=VALUE", e.Name)
+		case seen[e.Name]:
+			return wrong("--env", "%s is there twice; give it once", e.Name)
 		}
+		seen[e.Name] = true
 	}
 	return nil
 }
@@ -229,15 +294,73 @@ func checkProfile(flag, p string) error {
 	return nil
 }
 
-var field = lazyregexp.New(`^[-*/,0-9A-Za-z?]+$`)
-
+// checkSchedule asks the parser that Kubernetes has.
 func checkSchedule(s string) error {
-	fields := strings.Fields(s)
-	if len(fields) == 5 && !slices.ContainsFunc(fields, func(f string) bool { return !field().MatchString(f) }) {
+	if strings.Contains(s, "TZ") {
+		return wrong("--schedule", "%q has a time zone; give it as --time-zone", s)
+	}
+	if _, err := cron.ParseStandard(s); err != nil {
+		return wrong("--schedule", "%q is no schedule (%v); give five fields as in crontab(5), such as \"30 2 * * *\"", s, err)
+	}
+	return nil
+}
+
+// labelPart is a label's value, and what its key has behind a slash
+// (https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set).
+var labelPart = lazyregexp.New(`^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
+
+func checkLabels(flag string, labels map[string]string) error {
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		name := key
+		if prefix, rest, ok := strings.Cut(key, "/"); ok {
+			if name = rest; len(prefix) > 253 || !subdomain().MatchString(prefix) {
+				return wrong(flag, "%q is no key of a label: before the /, give a name in DNS such as example.com", key)
+			}
+		}
+		if !labelPart().MatchString(name) {
+			return wrong(flag, "%q is no key of a label: give at most 63 letters, digits and - _ . between them", key)
+		}
+		if value := labels[key]; value != "" && !labelPart().MatchString(value) {
+			return wrong(flag, "%q is no value of a label: give at most 63 letters, digits and - _ . between them", value)
+		}
+	}
+	return nil
+}
+
+// maxData is how many bytes the data of a ConfigMap or a Secret may have
+// (https://kubernetes.io/docs/concepts/configuration/configmap/).
+const maxData = 1 << 20
+
+func checkSize(flag string, o object) error {
+	n := 0
+	for _, data := range []map[string]string{o.Data, o.StringData} {
+		for _, text := range data {
+			n += len(text)
+		}
+	}
+	if n > maxData {
+		return wrong(flag, "%d bytes for the %s %s, of which Kubernetes allows %d; give fewer certificates", n, o.Kind, o.Metadata.Name, maxData)
+	}
+	return nil
+}
+
+// checkCertificates names the flag that gave the most.
+func (o *Options) checkCertificates() error {
+	c, ok := o.configMap()
+	if !ok {
 		return nil
 	}
-	if slices.Contains([]string{"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"}, s) {
-		return nil
+	registries := 0
+	for _, r := range o.RegistryCAs {
+		registries += len(r.PEM)
 	}
-	return wrong("--schedule", "%q is no schedule; give five fields as in crontab(5), such as \"30 2 * * *\"", s)
+	flag := "--registry-ca"
+	switch most := max(registries, len(o.CA), len(o.MirrorCA)); most {
+	case registries:
+	case len(o.CA):
+		flag = "--ca"
+	default:
+		flag = "--mirror-ca"
+	}
+	return checkSize(flag, c)
 }
