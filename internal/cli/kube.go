@@ -263,6 +263,9 @@ func parseLabels(flag string, list []string) (map[string]string, error) {
 		if !ok {
 			return nil, fmt.Errorf("%s %s: give KEY=VALUE", flag, s)
 		}
+		if _, again := out[e.Name]; again {
+			return nil, fmt.Errorf("%s %s: %s is there already; give it once", flag, s, e.Name)
+		}
 		out[e.Name] = e.Value
 	}
 	return out, nil

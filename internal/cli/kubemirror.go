@@ -26,7 +26,7 @@ without, each call makes a new one, and pods that trust the old one have to be t
 		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if values != "" {
-				if err := applyValues(cmd, values, new([]string)); err != nil {
+				if err := applyValues(cmd, values, nil); err != nil {
 					return usage(cmd, "--values: %w", err)
 				}
 			}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,7 @@ import (
 
 // applyValues sets a verb's flags from a YAML file with their long names as keys. A flag that
 // can be given often takes a list, or a mapping for KEY=VALUE; `command` is the client's
-// command. What was given on the command line stays.
+// command, and nil for a verb that has no client. What was given on the command line stays.
 func applyValues(cmd *cobra.Command, path string, command *[]string) error {
 	data, err := readValues(cmd.InOrStdin(), path)
 	if err != nil {
@@ -36,12 +37,17 @@ func readValues(in io.Reader, path string) ([]byte, error) {
 }
 
 func setValues(fs *pflag.FlagSet, path string, data []byte, command *[]string) error {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
+	var doc, second yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return nil // an empty file
+	} else if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if len(doc.Content) == 0 {
-		return nil // an empty file
+	if err := dec.Decode(&second); err == nil {
+		return fmt.Errorf("%s:%d: a second document begins here; give each a file of its own", path, second.Line)
+	} else if !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	root := doc.Content[0]
 	if root.Kind != yaml.MappingNode {
@@ -59,7 +65,7 @@ func setValues(fs *pflag.FlagSet, path string, data []byte, command *[]string) e
 		if err != nil {
 			return fail(err)
 		}
-		if key.Value == "command" {
+		if key.Value == "command" && command != nil {
 			if len(*command) == 0 {
 				*command = list
 			}
@@ -67,7 +73,7 @@ func setValues(fs *pflag.FlagSet, path string, data []byte, command *[]string) e
 		}
 		flag := fs.Lookup(key.Value)
 		if flag == nil || slices.Contains(notInValues, flag.Name) {
-			return fmt.Errorf("%s:%d: unknown key %q%s", path, key.Line, key.Value, config.Suggest(key.Value, valueKeys(fs)))
+			return fmt.Errorf("%s:%d: unknown key %q%s", path, key.Line, key.Value, config.Suggest(key.Value, valueKeys(fs, command != nil)))
 		}
 		if err := setFlag(fs, flag, value, list); err != nil {
 			return fail(err)
@@ -79,8 +85,11 @@ func setValues(fs *pflag.FlagSet, path string, data []byte, command *[]string) e
 // notInValues are about the call itself, not about the objects.
 var notInValues = []string{"values", "help", "debug", "kustomize"}
 
-func valueKeys(fs *pflag.FlagSet) []string {
-	keys := []string{"command"}
+func valueKeys(fs *pflag.FlagSet, client bool) []string {
+	var keys []string
+	if client {
+		keys = append(keys, "command")
+	}
 	fs.VisitAll(func(f *pflag.Flag) {
 		if !slices.Contains(notInValues, f.Name) {
 			keys = append(keys, f.Name)
@@ -120,14 +129,22 @@ func textOf(n *yaml.Node) ([]string, error) {
 		return nil, errors.New("a text, a list or a mapping of texts is expected here")
 	}
 	var out []string
+	lines := map[string]int{} // of a mapping's keys
 	for i, item := range n.Content {
 		if item.Kind != yaml.ScalarNode {
-			return nil, errors.New("only texts are expected in a list")
+			return nil, fmt.Errorf("line %d: only texts are expected in a list", item.Line)
+		}
+		if item.ShortTag() == "!!null" {
+			return nil, fmt.Errorf("line %d: null is no text; give \"\" for an empty one, or \"null\"", item.Line)
 		}
 		if n.Kind == yaml.MappingNode && i%2 == 1 {
 			out[len(out)-1] += "=" + item.Value
 			continue
 		}
+		if first := lines[item.Value]; n.Kind == yaml.MappingNode && first != 0 {
+			return nil, fmt.Errorf("line %d: %s is there already, on line %d; give it once", item.Line, item.Value, first)
+		}
+		lines[item.Value] = item.Line
 		out = append(out, item.Value)
 	}
 	return out, nil
