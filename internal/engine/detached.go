@@ -140,6 +140,10 @@ func RunMonitor(ctx context.Context, m *Manager, in io.Reader, out io.WriteClose
 		close(acked)
 	}()
 	e, err := m.carryOut(ctx, o)
+	if err != nil && ctx.Err() != nil { // by a signal: whoever asked and went away reads nothing
+		m.log.Debug("start", "error", err)
+		err = fmt.Errorf("%w: it was stopped or removed while it started", ErrNotRunning)
+	}
 	if err != nil {
 		_ = json.NewEncoder(out).Encode(newOutcome(err))
 		return err

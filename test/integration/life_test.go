@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -143,6 +144,35 @@ func TestRemoveAtOnce(t *testing.T) {
 				t.Errorf("berth %s: %v", verb, err)
 			}
 		})
+	}
+}
+
+// Who waits for an engine that somebody else removes meanwhile is told so.
+func TestRemoveWhileStarting(t *testing.T) {
+	guard(t)
+	starting := command(t, []string{"BERTH_FAULT=data:stop"}, "up", "brief")
+	var stderr bytes.Buffer
+	starting.Stderr = &stderr
+	if err := starting.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { must(t, "rm", "-f", "brief") })
+	eventually(t, "the engine is there", func() bool { return berth(t, "inspect", "brief").code == 0 })
+	monitor := number(t, inspect(t, "brief"), "monitor", "pid")
+	eventually(t, "the monitor stands still", func() bool { return strings.HasPrefix(status(monitor, "State"), "T") })
+	ending := command(t, nil, "rm", "brief")
+	if err := ending.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the monitor has a signal", func() bool { return strings.Trim(status(monitor, "ShdPnd"), "0") != "" })
+	if err := unix.Kill(monitor, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := ending.Wait(); err != nil {
+		t.Errorf("berth rm: %v", err)
+	}
+	if err := starting.Wait(); err == nil || stderr.String() != "berth: engine is not running: it was stopped or removed while it started\n" {
+		t.Errorf("berth up: %v: %q", err, stderr.String())
 	}
 }
 
