@@ -1,7 +1,6 @@
 package cgroup
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -50,7 +49,8 @@ func (v1) missing() []string {
 }
 
 // watchOOM registers an eventfd with the memory controller
-// (Documentation/admin-guide/cgroup-v1/memory.rst, section 10).
+// (Documentation/admin-guide/cgroup-v1/memory.rst, section 10), which tells only of the group's own
+// limit and those above, but not of kills.
 func (v1) watchOOM(m cgroups.Manager, f func()) (func(), error) {
 	dir := m.Path("memory")
 	control, err := os.Open(filepath.Join(dir, "memory.oom_control"))
@@ -68,7 +68,10 @@ func (v1) watchOOM(m cgroups.Manager, f func()) (func(), error) {
 		event.Close()
 		return nil, fmt.Errorf("watch for lack of memory: %w", err)
 	}
+	announced := make(chan struct{})
+	go countKills(announced, func() map[string]uint64 { return oomKills(dir) }, f)
 	go func() {
+		defer close(announced)
 		var count [8]byte
 		for {
 			if _, err := event.Read(count[:]); err != nil {
@@ -78,9 +81,7 @@ func (v1) watchOOM(m cgroups.Manager, f func()) (func(), error) {
 			if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 				return
 			}
-			for range binary.NativeEndian.Uint64(count[:]) {
-				f()
-			}
+			announced <- struct{}{}
 		}
 	}()
 	return func() { event.Close() }, nil
