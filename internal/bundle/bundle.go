@@ -170,20 +170,35 @@ func (c Config) bind(idmapped []specs.LinuxIDMapping, options ...string) []strin
 
 func shares(c Config) []specs.Mount {
 	var out []specs.Mount
-	// A directory before what is in it: else its mount would hide the other.
-	byPath := slices.SortedFunc(slices.Values(c.Shares), func(a, b Share) int { return strings.Compare(a.Path, b.Path) })
-	for _, s := range byPath {
+	// A directory right before what is in it: else its mount would hide the other.
+	byPath := slices.SortedFunc(slices.Values(c.Shares), func(a, b Share) int {
+		return slices.Compare(strings.Split(a.Path, "/"), strings.Split(b.Path, "/"))
+	})
+	for i, s := range byPath {
 		mode := "rw"
 		if s.ReadOnly {
 			mode = "ro"
 		}
 		// Set-user-id bits and devices on the host's file system mean nothing to an engine.
+		options := c.bind(s.UIDs, mode, "nosuid", "nodev")
+		if !c.Recursive && i+1 < len(byPath) && strings.HasPrefix(byPath[i+1].Path, s.Path+"/") {
+			options = nesting(s, options)
+		}
 		out = append(out, specs.Mount{
-			Destination: s.Path, Type: "bind", Source: s.Source, Options: c.bind(s.UIDs, mode, "nosuid", "nodev"),
-			UIDMappings: s.UIDs, GIDMappings: s.GIDs,
+			Destination: s.Path, Type: "bind", Source: s.Source, Options: options, UIDMappings: s.UIDs, GIDMappings: s.GIDs,
 		})
 	}
 	return out
+}
+
+// nesting are the options of a share in which there is another, which is a mount by then: a user
+// namespace may not bind the one without the other (mount_namespaces(7)).
+func nesting(s Share, options []string) []string {
+	options[0] = "rbind"
+	if len(s.UIDs) > 0 {
+		options = append(options, "ridmap")
+	}
+	return options
 }
 
 func resources(c Config) *specs.LinuxResources {

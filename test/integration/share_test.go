@@ -139,6 +139,58 @@ func TestReadOnlyShare(t *testing.T) {
 }
 
 // A path that is not shared is a loud error that names the remedy.
+// A share in a share has its own bounds, whichever of the two is the wider.
+func TestShareInAShare(t *testing.T) {
+	for name, flags := range map[string][]string{
+		"userns": nil, "rootful": {"--isolation", "rootful"}, "keep-id": {"--share-as", "keep-id"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			guard(t)
+			dir := workspace(t)
+			for _, sub := range []string{"ro", "rw", "rw-not"} { // the last is between them by its bytes, and not in one
+				if err := os.Mkdir(filepath.Join(dir, sub), 0o777); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Chown(filepath.Join(dir, sub), sandbox.UserID, sandbox.UserID); err != nil {
+					t.Fatal(err)
+				}
+			}
+			file := filepath.Join(dir, "file")
+			if err := os.WriteFile(file, []byte("text"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			remount := "box --privileged $image sh -c 'mount -o remount,rw,bind ro; echo x >ro/made' && exit 4"
+			if name == "rootful" { // without a user namespace, a privileged container may do as it likes
+				remount = ""
+			}
+			r := inWorkspace(t, dir, `
+				box $image sh -c 'echo x >made; echo x >rw/made; cat file'
+				box $image sh -c 'echo x >ro/made' && exit 3
+				`+remount+`
+				box $image sh -c 'echo x >file' && exit 5
+				true`, append(flags, "--share", dir+"/ro:ro", "--share", file+":ro", "--share", dir+"/rw", "--share", dir+"/rw-not")...)
+			if r.code != 0 || !strings.Contains(r.stdout, "text") {
+				t.Fatal(r)
+			}
+			for path, there := range map[string]bool{"made": true, "rw/made": true, "ro/made": false} {
+				if _, err := os.Lstat(filepath.Join(dir, path)); (err == nil) != there {
+					t.Errorf("%s: %v", path, err)
+				}
+			}
+			r = inWorkspace(t, filepath.Join(dir, "rw"), `
+				box $image sh -c 'echo x >inner'
+				docker run --rm -v "$PWD/..:/outer" $image sh -c 'cat /outer/file; echo x >/outer/no' && exit 6
+				true`, append(flags, "--share", dir+":ro")...)
+			if r.code != 0 || !strings.Contains(r.stdout, "text") {
+				t.Error(r)
+			}
+			if _, err := os.Lstat(filepath.Join(dir, "rw/inner")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestBindOfAPathNotShared(t *testing.T) {
 	guard(t)
 	dir, other := workspace(t), workspace(t)
