@@ -30,6 +30,7 @@ import (
 type Config struct {
 	Args    []string // after `berth init`
 	Environ []string
+	Umask   int      // of a command that takes the place of the engine (umask(2))
 	Out     *os.File // the container's log
 	Log     *slog.Logger
 
@@ -54,10 +55,13 @@ func Run(ctx context.Context, c Config) (int, error) {
 		return 2, err
 	}
 	if p.command != nil {
-		return runCommand(p.command, c.Environ)
+		return runCommand(p.command, c.Environ, c.Umask)
 	}
 	if os.Geteuid() != 0 {
 		return 125, errors.New("berth init has to be the container's root: leave --user out")
+	}
+	if onMachine(os.Readlink) {
+		return 125, errors.New("berth init is for a container, which it takes over, and this is none; `berth up` starts an engine here")
 	}
 	if os.Getpid() == 1 {
 		// Somebody has to look after orphans, and this program has children of its own to wait for.

@@ -22,7 +22,7 @@ var dockerVerbs = strings.Fields(`attach build builder buildx checkpoint commit 
 
 // runCommand becomes the user's command, with DOCKER_HOST set to the engine that is to be
 // found: this container's own, one linked as "docker", or the one that variables name.
-func runCommand(command, environ []string) (int, error) {
+func runCommand(command, environ []string, umask int) (int, error) {
 	if slices.Contains(dockerVerbs, command[0]) {
 		command = append([]string{"docker"}, command...)
 	}
@@ -33,6 +33,7 @@ func runCommand(command, environ []string) (int, error) {
 		}
 		return 126, err
 	}
+	unix.Umask(umask)
 	err = unix.Exec(path, command, clientEnv(environ, exists))
 	return 126, fmt.Errorf("run %s: %w", path, err)
 }

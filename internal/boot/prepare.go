@@ -13,6 +13,24 @@ import (
 // stale are files that a dockerd which was killed leaves in a container that is started again.
 var stale = []string{"/var/run/docker.pid", "/run/docker/containerd/containerd.pid", "/run/docker/containerd/docker-containerd.pid"}
 
+// firstPIDs is the machine's own PID namespace, the parent of all (Linux 3.8; PROC_PID_INIT_INO).
+const firstPIDs = "pid:[4026531836]"
+
+// onMachine reports whether this is the machine itself and no container: its PID namespace, and the
+// mounts of its first process. A container may have the one of the two, never both.
+func onMachine(readlink func(string) (string, error)) bool {
+	pids, err := readlink("/proc/self/ns/pid")
+	if err != nil || pids != firstPIDs {
+		return false
+	}
+	own, err := readlink("/proc/self/ns/mnt")
+	if err != nil {
+		return false
+	}
+	first, err := readlink("/proc/1/ns/mnt")
+	return err == nil && own == first
+}
+
 // prepare makes the container what engines expect of a machine. What the container may not
 // do is left out here: what then is missing is said by [choose].
 func prepare() error {

@@ -39,11 +39,11 @@ func (c *call) find(ctx context.Context, es engines) error {
 }
 
 // run runs the program and returns its status; netns is the engine's.
-func (c *call) run(s Streams, info engine.Info, netns *os.File, signals <-chan syscall.Signal) (int, error) {
+func (c *call) run(s Streams, umask int, info engine.Info, netns *os.File, signals <-chan syscall.Signal) (int, error) {
 	c.env.DockerHost, c.env.Engine, c.env.Inside = info.DockerHost(), info.ID, c.inside
 	c.env.Buildx = buildxDir(info, c.as)
 	cmd := &command.Command{
-		Path: c.path, Args: c.args, As: c.as, Env: c.env.Environ(os.Environ(), c.as),
+		Path: c.path, Args: c.args, As: c.as, Env: c.env.Environ(os.Environ(), c.as), Umask: umask,
 		Stdin: s.In, Stdout: s.Out, Stderr: s.Err,
 	}
 	if c.inside {

@@ -28,6 +28,7 @@ type Streams struct{ In, Out, Err *os.File }
 // app is what the verbs share.
 type app struct {
 	Streams
+	umask   int // the caller's
 	debug   bool
 	signals *command.Signals
 	began   bool // the arguments were in order and the verb is at work
@@ -44,7 +45,10 @@ func Run(ctx context.Context, streams Streams, args []string) int {
 	}
 	ctx, signals := command.Watch(ctx)
 	defer signals.Stop()
-	a := &app{Streams: streams, signals: signals, open: openEngines}
+	// What an engine needs is made with the modes that berth gives it, whatever is usual for the
+	// caller's own files. Those of the commands that berth runs are made as the caller wants.
+	umask := unix.Umask(0o022)
+	a := &app{Streams: streams, umask: umask, signals: signals, open: openEngines}
 	return a.run(ctx, asEntrypoint(os.Args[0], args))
 }
 

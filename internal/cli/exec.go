@@ -66,7 +66,7 @@ func (a *app) execCommand(ctx context.Context, ref string, c call) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	status, err := c.run(a.Streams, info, netns, signals)
+	status, err := c.run(a.Streams, a.umask, info, netns, signals)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ and the variables BERTH_ISOLATION, BERTH_MIRROR, BERTH_MIRROR_ONLY=1, BERTH_CA, 
 			if len(args) == 1 && (args[0] == "--help" || args[0] == "-h") {
 				return cmd.Help()
 			}
-			status, err := boot.Run(cmd.Context(), boot.Config{Args: args, Environ: os.Environ(), Out: a.Out, Log: a.log()})
+			status, err := boot.Run(cmd.Context(), boot.Config{Args: args, Environ: os.Environ(), Umask: a.umask, Out: a.Out, Log: a.log()})
 			if err != nil {
 				a.note("%v", err)
 			}

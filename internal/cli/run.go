@@ -73,7 +73,7 @@ func (a *app) attend(ctx context.Context, e running, c call) error {
 	defer netns.Close()
 	done := make(chan struct{})
 	quiet := a.follow(e, done)
-	status, err := c.run(a.Streams, e.Info(), netns, signals)
+	status, err := c.run(a.Streams, a.umask, e.Info(), netns, signals)
 	close(done)
 	<-quiet
 	a.report(e.Close(closing))

@@ -166,7 +166,7 @@ func (a *app) fill(ctx context.Context, e running, todo []filling, calls []call,
 	streams := a.Streams
 	streams.Out = a.Err
 	for i, c := range calls {
-		status, err := c.run(streams, e.Info(), netns, signals)
+		status, err := c.run(streams, a.umask, e.Info(), netns, signals)
 		if err != nil {
 			return err
 		}

@@ -33,6 +33,7 @@ type Command struct {
 	Env   []string
 	As    Identity
 	NetNS *os.File // network namespace to run it in; nil is berth's own
+	Umask int      // file mode creation mask in Run (umask(2))
 	// Stdin, Stdout and Stderr are all that the command inherits.
 	Stdin, Stdout, Stderr *os.File
 }
@@ -88,6 +89,10 @@ func (c *Command) start(group bool) (*os.Process, error) {
 	if err := enter(c.NetNS); err != nil {
 		return nil, err
 	}
+	if err := unix.Unshare(unix.CLONE_FS); err != nil { // else the mask would be the whole process's
+		return nil, os.NewSyscallError("unshare", err)
+	}
+	unix.Umask(c.Umask)
 	attr := &os.ProcAttr{
 		Env:   c.Env,
 		Files: []*os.File{c.Stdin, c.Stdout, c.Stderr},

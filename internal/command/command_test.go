@@ -28,7 +28,7 @@ func shell(t *testing.T, script string, at func(signals chan<- syscall.Signal)) 
 		t.Fatal(err)
 	}
 	defer r.Close()
-	c := &Command{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Env: os.Environ(), As: Identity{Same: true}, Stdin: os.Stdin, Stdout: out, Stderr: w}
+	c := &Command{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Env: os.Environ(), As: Identity{Same: true}, Umask: 0o027, Stdin: os.Stdin, Stdout: out, Stderr: w}
 	signals := make(chan syscall.Signal, 4)
 	go func() {
 		var first [1]byte
@@ -63,6 +63,18 @@ func TestSignalsReachTheCommand(t *testing.T) {
 	status, _ := shell(t, `echo ready >&2; exec sleep 5`, func(s chan<- syscall.Signal) { s <- unix.SIGTERM })
 	if status != 128+int(unix.SIGTERM) {
 		t.Errorf("untrapped SIGTERM: status %d", status)
+	}
+}
+
+// The command's mask is its own.
+func TestUmask(t *testing.T) {
+	mask := unix.Umask(0o022)
+	defer unix.Umask(mask)
+	if status, out := shell(t, "umask", nil); status != 0 || out != "0027\n" {
+		t.Errorf("status %d, printed %q", status, out)
+	}
+	if got := unix.Umask(0o022); got != 0o022 {
+		t.Errorf("berth's own has become %#o", got)
 	}
 }
 

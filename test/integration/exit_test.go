@@ -160,3 +160,16 @@ func TestTheCommandsSurroundings(t *testing.T) {
 		t.Error("--no-docker-cli put docker on PATH")
 	}
 }
+
+// A caller who hides his files from others gets an engine that works, and the command his mask.
+func TestUmask(t *testing.T) {
+	guard(t)
+	for _, mask := range []string{"0077", "0777", "0000"} {
+		cmd := command(t, nil, "run", "--", "sh", "-c", "umask; docker load -q -i "+imageTar+" >/dev/null; docker run --rm "+imageName+" sh -c umask")
+		cmd.Args = append([]string{"sh", "-c", "umask " + mask + `; exec "$0" "$@"`}, cmd.Args...)
+		cmd.Path = "/bin/sh"
+		if r := finish(t, cmd); r.code != 0 || r.stdout != mask+"\n0022\n" {
+			t.Errorf("umask %s: %s", mask, r)
+		}
+	}
+}
