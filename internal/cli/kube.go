@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -89,6 +90,13 @@ func (o *kubeOutput) register(cmd *cobra.Command) {
 }
 
 func (o *kubeOutput) print(ctx context.Context, a *app, m kube.Manifest) error {
+	large, err := m.TooLargeToApply()
+	if err != nil {
+		return err
+	}
+	if len(large) > 0 {
+		a.note("%s: too large for plain `kubectl apply`; use `kubectl apply --server-side`", strings.Join(large, ", "))
+	}
 	if o.dir != "" {
 		files, err := m.Kustomize()
 		if err != nil {

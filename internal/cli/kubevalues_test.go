@@ -66,3 +66,15 @@ func TestValuesTaken(t *testing.T) {
 		}
 	}
 }
+
+func TestLargeManifestNoted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "v.yaml")
+	if err := os.WriteFile(path, []byte("env: {A: "+strings.Repeat("x", 256<<10)+"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, out, stderr := invoke(t, machine(), "kube", "job", "--name", "x", "--client-image", "docker:cli", "-f", path)
+	want := "berth: Job/x: too large for plain `kubectl apply`; use `kubectl apply --server-side`\n"
+	if status != 0 || !strings.Contains(out, "kind: Job") || stderr != want {
+		t.Errorf("status %d, stderr %q; want %q", status, stderr, want)
+	}
+}

@@ -148,6 +148,25 @@ func TestOverlays(t *testing.T) {
 	}
 }
 
+// kubectl's annotation has line ends as two bytes.
+func TestTooLargeToApply(t *testing.T) {
+	for text, want := range map[string][]string{
+		strings.Repeat("x", maxAnnotations-2000):             nil,
+		strings.Repeat("x", maxAnnotations):                  {"ConfigMap/build-registries"},
+		strings.Repeat(strings.Repeat("x", 63)+"\n", 255*16): {"ConfigMap/build-registries"},
+	} {
+		o := sample()
+		o.RegistryCAs, o.CA, o.MirrorCA = nil, text, ""
+		m, err := Workload(KindJob, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := m.TooLargeToApply(); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%d bytes: %v (%v), want %v", len(text), got, err, want)
+		}
+	}
+}
+
 func TestKustomize(t *testing.T) {
 	m, err := Workload(KindJob, sample())
 	if err != nil {

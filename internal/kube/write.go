@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -25,6 +26,35 @@ func (m Manifest) YAML() ([]byte, error) {
 		b.Write(text)
 	}
 	return b.Bytes(), nil
+}
+
+// maxAnnotations is how many bytes an object's annotations may have
+// (https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/).
+const maxAnnotations = 256 << 10
+
+// TooLargeToApply names the objects, as ConfigMap/x, that plain `kubectl apply` cannot have:
+// it keeps each as JSON in an annotation, which `kubectl apply --server-side` does not.
+func (m Manifest) TooLargeToApply() ([]string, error) {
+	const more = 512 // what kubectl adds: the annotation's own name, a namespace
+	var names []string
+	for i := range m {
+		text, err := m[i].yaml()
+		if err != nil {
+			return nil, err
+		}
+		var v any
+		if err := yaml.Unmarshal(text, &v); err != nil {
+			return nil, err
+		}
+		kept, err := json.Marshal(v)
+		if err != nil {
+			return nil, err
+		}
+		if len(kept)+more > maxAnnotations {
+			names = append(names, m[i].Kind+"/"+m[i].Metadata.Name)
+		}
+	}
+	return names, nil
 }
 
 // File is a file to be written.
