@@ -41,7 +41,7 @@ func (l *launch) allocate(ctx context.Context) error {
 			if err := l.choose(others); err != nil {
 				return err
 			}
-			if err := l.pinSnapshot(); err != nil {
+			if err := l.pinSnapshot(ctx); err != nil {
 				return err
 			}
 		} else if err := l.takeUp(); err != nil {

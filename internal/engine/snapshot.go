@@ -51,7 +51,7 @@ func (i *Info) ownerIDs() ids.Range {
 
 // pinSnapshot chooses the version that a new engine is a fork of. From here on its record
 // keeps the snapshot, and those it builds on, from being removed.
-func (l *launch) pinSnapshot() error {
+func (l *launch) pinSnapshot(ctx context.Context) error {
 	spec := &l.info.Spec
 	if spec.From == "" {
 		return nil
@@ -74,7 +74,7 @@ func (l *launch) pinSnapshot() error {
 		}
 	}
 	spec.From = man.Ref().String()
-	l.info.Bases, err = store.Bases(man)
+	l.info.Bases, err = store.Bases(ctx, man)
 	return err
 }
 
@@ -83,7 +83,7 @@ func (l *launch) pinSnapshot() error {
 func (l *launch) populate(ctx context.Context) (err error) {
 	store := l.m.Snapshots()
 	if l.info.Revived {
-		if l.info.Bases, err = store.Locate(l.info.Bases); err != nil {
+		if l.info.Bases, err = store.Locate(ctx, l.info.Bases); err != nil {
 			return fmt.Errorf("find the layers of %s: %w", l.info.Name, err)
 		}
 		return nil

@@ -10,17 +10,18 @@ import (
 )
 
 // Bases returns the snapshot's own layers as a base, and those it builds on, with where
-// they are now.
-func (s *Store) Bases(m *Manifest) ([]layers.Base, error) {
+// they are now. See [Store.Locate].
+func (s *Store) Bases(ctx context.Context, m *Manifest) ([]layers.Base, error) {
 	own := layers.Base{ID: m.ID, Snapshot: m.Ref().String(), IDs: m.IDs}
-	return s.Locate(append([]layers.Base{own}, m.Bases...))
+	return s.Locate(ctx, append([]layers.Base{own}, m.Bases...))
 }
 
-// Locate fills in where bases are on this machine.
-func (s *Store) Locate(bases []layers.Base) ([]layers.Base, error) {
+// Locate fills in where bases are on this machine. It may have to look at all snapshots, and
+// returns ctx's error when that is cancelled meanwhile, [ErrNotFound] when a base is not there.
+func (s *Store) Locate(ctx context.Context, bases []layers.Base) ([]layers.Base, error) {
 	out := slices.Clone(bases)
 	for i := range out {
-		m, err := s.find(out[i])
+		m, err := s.find(ctx, out[i])
 		if err != nil {
 			return nil, err
 		}
@@ -30,13 +31,13 @@ func (s *Store) Locate(bases []layers.Base) ([]layers.Base, error) {
 }
 
 // find returns the snapshot that a base belongs to.
-func (s *Store) find(b layers.Base) (*Manifest, error) {
+func (s *Store) find(ctx context.Context, b layers.Base) (*Manifest, error) {
 	if ref, err := ParseRef(b.Snapshot); err == nil {
 		if m, err := s.Find(ref); err == nil && m.ID == b.ID {
 			return m, nil
 		}
 	}
-	all, err := s.all(context.Background())
+	all, err := s.all(ctx)
 	if err != nil {
 		return nil, err
 	}

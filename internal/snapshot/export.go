@@ -53,7 +53,7 @@ func (s *Store) outgoing(ctx context.Context, ref Ref) (*Outgoing, *Manifest, er
 			return err
 		}
 		o.Ref = m.Ref()
-		bases, err := s.Bases(m)
+		bases, err := s.Bases(ctx, m)
 		if err != nil {
 			return err
 		}

@@ -20,7 +20,7 @@ type linkedLayer struct {
 
 // describeLayers finds out what blobs the layers are, of the snapshot and its bases.
 func (s *Store) describeLayers(ctx context.Context, m *Manifest) ([]linkedLayer, error) {
-	all, err := s.linkedLayers(m)
+	all, err := s.linkedLayers(ctx, m)
 	if err != nil {
 		return nil, err
 	}
@@ -62,14 +62,14 @@ func (s *Store) describeLayers(ctx context.Context, m *Manifest) ([]linkedLayer,
 	return all, err
 }
 
-func (s *Store) linkedLayers(m *Manifest) ([]linkedLayer, error) {
-	bases, err := s.Bases(m)
+func (s *Store) linkedLayers(ctx context.Context, m *Manifest) ([]linkedLayer, error) {
+	bases, err := s.Bases(ctx, m)
 	if err != nil {
 		return nil, err
 	}
 	owners := map[string]*Manifest{}
 	for _, b := range bases {
-		if owners[b.ID], err = s.find(b); err != nil {
+		if owners[b.ID], err = s.find(ctx, b); err != nil {
 			return nil, err
 		}
 	}

@@ -49,7 +49,7 @@ func (s *Store) fork(ctx context.Context, m *Manifest, f Forking) (Forked, error
 	if err := m.Fits(f.Isolation); err != nil {
 		return out, err
 	}
-	bases, err := s.Bases(m)
+	bases, err := s.Bases(ctx, m)
 	if err != nil {
 		return out, err
 	}

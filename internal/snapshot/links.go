@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -42,8 +43,8 @@ func links(root *os.Root) ([]layerLink, error) {
 }
 
 // checkLinks makes sure that the layers of others that a draft has links to are there.
-func (s *Store) checkLinks(dir string, bases []layers.Base) error {
-	located, err := s.Locate(bases)
+func (s *Store) checkLinks(ctx context.Context, dir string, bases []layers.Base) error {
+	located, err := s.Locate(ctx, bases)
 	if err != nil || len(located) == 0 {
 		return err
 	}

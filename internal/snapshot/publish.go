@@ -34,7 +34,7 @@ func (s *Store) publish(ctx context.Context, dir string, m *Manifest) error {
 			return err
 		}
 		// A snapshot that is made of what others have may have lost one by now.
-		if err := s.checkLinks(dir, m.Bases); err != nil {
+		if err := s.checkLinks(ctx, dir, m.Bases); err != nil {
 			return err
 		}
 		// A version is never used again: who has pinned it would get something else.

@@ -360,3 +360,39 @@ func TestRetireWhileExported(t *testing.T) {
 		t.Errorf("when that is over: %v", err)
 	}
 }
+
+// Looking for a base, which may mean to look at every snapshot, ends with ctx.
+func TestLocateCancelled(t *testing.T) {
+	s, m := frozen(t)
+	all, err := artifact.OpenArchive(t.Context(), export(t, s, m.Ref()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := s.Import(t.Context(), all[0], Importing{Name: "ci", IDs: there})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.Export(t.Context(), second.Ref())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Close()
+	// A retired base is not found by its name.
+	if err := s.Retire(t.Context(), m.Ref(), func(string) []string { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if out, err := s.Export(ctx, second.Ref()); !errors.Is(err, context.Canceled) {
+		t.Errorf("export: %+v, %v", out, err)
+	}
+	if _, err := s.Locate(ctx, second.Bases); !errors.Is(err, context.Canceled) {
+		t.Errorf("locate: %v", err)
+	}
+	missing := *second
+	missing.Bases = []layers.Base{{ID: strings.Repeat("0", 32), Snapshot: "gone@1"}}
+	var damaged *DamagedError
+	if err := s.Verify(t.Context(), &missing); !errors.As(err, &damaged) || len(damaged.Problems) != 1 {
+		t.Errorf("without its base: %v", err)
+	}
+}

@@ -46,8 +46,10 @@ func (s *Store) Verify(ctx context.Context, m *Manifest) error {
 	if err := verifyBlobs(ctx, root, differs); err != nil {
 		return err
 	}
-	if _, err := s.Locate(m.Bases); err != nil {
+	if _, err := s.Locate(ctx, m.Bases); errors.Is(err, ErrNotFound) {
 		differs(err.Error())
+	} else if err != nil {
+		return err
 	}
 	if len(problems) > 0 {
 		return &DamagedError{m.Ref(), problems}
