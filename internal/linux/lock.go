@@ -28,11 +28,15 @@ func retry(f func() error) error {
 // that lasts until the file is closed or the process ends, however it ends (flock(2)).
 // It returns ErrLocked when another process has it. The file of an old lock that was
 // removed meanwhile is never returned.
-func TryLock(path string) (*os.File, error) { return lock(path, unix.LOCK_EX|unix.LOCK_NB) }
+func TryLock(path string) (*os.File, error) {
+	return lock(context.Background(), path, unix.LOCK_EX|unix.LOCK_NB)
+}
 
 // TryLockShared is TryLock for a lock that any number of processes can have at once, but
 // not beside one who has it exclusively.
-func TryLockShared(path string) (*os.File, error) { return lock(path, unix.LOCK_SH|unix.LOCK_NB) }
+func TryLockShared(path string) (*os.File, error) {
+	return lock(context.Background(), path, unix.LOCK_SH|unix.LOCK_NB)
+}
 
 // Lock is TryLock, except that it waits for the lock. When ctx is cancelled it returns
 // ctx's error at once; the wait in the kernel ends by itself when the lock becomes free.
@@ -47,7 +51,7 @@ func Lock(ctx context.Context, path string) (*os.File, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		f, err := lock(path, unix.LOCK_EX)
+		f, err := lock(ctx, path, unix.LOCK_EX)
 		done <- result{f, err}
 	}()
 	select {
@@ -63,8 +67,11 @@ func Lock(ctx context.Context, path string) (*os.File, error) {
 	}
 }
 
-func lock(path string, how int) (*os.File, error) {
+func lock(ctx context.Context, path string, how int) (*os.File, error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err // before a file is made for nobody
+		}
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, err
