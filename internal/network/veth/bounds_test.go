@@ -48,7 +48,11 @@ func TestSpoofing(t *testing.T) {
 			_, err = c.Write([]byte("x"))
 			return err
 		})
-		heard.SetReadDeadline(time.Now().Add(brief))
+		wait := brief
+		if test.want {
+			wait = patience
+		}
+		heard.SetReadDeadline(time.Now().Add(wait))
 		_, from, err := heard.ReadFrom(make([]byte, 9))
 		if (err == nil) != test.want {
 			t.Errorf("a packet from %s: heard from %v, %v", test.from, from, err)
