@@ -180,25 +180,25 @@ func shares(c Config) []specs.Mount {
 			mode = "ro"
 		}
 		// Set-user-id bits and devices on the host's file system mean nothing to an engine.
-		options := c.bind(s.UIDs, mode, "nosuid", "nodev")
+		bind := c.bind
 		if !c.Recursive && i+1 < len(byPath) && strings.HasPrefix(byPath[i+1].Path, s.Path+"/") {
-			options = nesting(s, options)
+			bind = bindAll
 		}
 		out = append(out, specs.Mount{
-			Destination: s.Path, Type: "bind", Source: s.Source, Options: options, UIDMappings: s.UIDs, GIDMappings: s.GIDs,
+			Destination: s.Path, Type: "bind", Source: s.Source, Options: bind(s.UIDs, mode, "nosuid", "nodev"),
+			UIDMappings: s.UIDs, GIDMappings: s.GIDs,
 		})
 	}
 	return out
 }
 
-// nesting are the options of a share in which there is another, which is a mount by then: a user
+// bindAll are the options of a share in which there is another, which is a mount by then: a user
 // namespace may not bind the one without the other (mount_namespaces(7)).
-func nesting(s Share, options []string) []string {
-	options[0] = "rbind"
-	if len(s.UIDs) > 0 {
+func bindAll(idmapped []specs.LinuxIDMapping, options ...string) []string {
+	if len(idmapped) > 0 {
 		options = append(options, "ridmap")
 	}
-	return options
+	return append([]string{"rbind"}, options...)
 }
 
 func resources(c Config) *specs.LinuxResources {

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/berth-dev/berth/internal/linux"
 )
 
 const (
@@ -128,12 +130,11 @@ func ListenUnix(path string) (net.Listener, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
+	l, err := linux.ListenUnix(filepath.Join(dir, "s"), 0o600)
 	if err != nil {
 		return nil, err
 	}
-	l.SetUnlinkOnClose(false)
-	if err := errors.Join(os.Chmod(filepath.Join(dir, "s"), 0o600), os.Rename(filepath.Join(dir, "s"), path)); err != nil {
+	if err := os.Rename(filepath.Join(dir, "s"), path); err != nil {
 		l.Close()
 		return nil, err
 	}

@@ -274,18 +274,25 @@ func TestRemoveInUse(t *testing.T) {
 	}
 }
 
-// A version that others build on leaves the layers that they need, and no more.
-func TestRetire(t *testing.T) {
-	s, m := frozen(t)
-	nobody := func(string) []string { return nil }
+// frozenTwice is frozen, and a second snapshot that builds on it: the first, exported and imported.
+func frozenTwice(t *testing.T) (s *Store, m, second *Manifest, in *artifact.Incoming) {
+	t.Helper()
+	s, m = frozen(t)
 	all, err := artifact.OpenArchive(t.Context(), export(t, s, m.Ref()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := s.Import(t.Context(), all[0], Importing{Name: "ci", IDs: there})
+	second, err = s.Import(t.Context(), all[0], Importing{Name: "ci", IDs: there})
 	if err != nil || len(second.Bases) != 1 {
 		t.Fatalf("%+v, %v", second, err)
 	}
+	return s, m, second, all[0]
+}
+
+// A version that others build on leaves the layers that they need, and no more.
+func TestRetire(t *testing.T) {
+	s, m, second, in := frozenTwice(t)
+	nobody := func(string) []string { return nil }
 	before := forked(t, s, second)
 	if err := s.Retire(t.Context(), m.Ref(), func(id string) []string { return []string{"web"} }); !errors.Is(err, ErrInUse) {
 		t.Errorf("one that an engine needs was retired: %v", err)
@@ -308,7 +315,7 @@ func TestRetire(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(s.Dir(m), dataDir)); err == nil {
 		t.Error("its data is still there")
 	}
-	third, err := s.Import(t.Context(), all[0], Importing{Name: "ci", IDs: own})
+	third, err := s.Import(t.Context(), in, Importing{Name: "ci", IDs: own})
 	if err != nil || len(third.Bases) != 1 || len(third.Layers) != 0 {
 		t.Errorf("the layers of a retired version are not used: %+v, %v", third, err)
 	}
@@ -333,15 +340,7 @@ func TestRetire(t *testing.T) {
 
 // What is on its way elsewhere stays whole, also where other snapshots keep it from going for good.
 func TestRetireWhileExported(t *testing.T) {
-	s, m := frozen(t)
-	all, err := artifact.OpenArchive(t.Context(), export(t, s, m.Ref()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	second, err := s.Import(t.Context(), all[0], Importing{Name: "ci", IDs: there})
-	if err != nil || len(second.Bases) != 1 {
-		t.Fatalf("%+v, %v", second, err)
-	}
+	s, m, second, _ := frozenTwice(t)
 	nobody := func(string) []string { return nil }
 	for _, exported := range []Ref{m.Ref(), second.Ref()} {
 		out, err := s.Export(t.Context(), exported)
@@ -363,15 +362,7 @@ func TestRetireWhileExported(t *testing.T) {
 
 // Looking for a base, which may mean to look at every snapshot, ends with ctx.
 func TestLocateCancelled(t *testing.T) {
-	s, m := frozen(t)
-	all, err := artifact.OpenArchive(t.Context(), export(t, s, m.Ref()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	second, err := s.Import(t.Context(), all[0], Importing{Name: "ci", IDs: there})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, m, second, _ := frozenTwice(t)
 	out, err := s.Export(t.Context(), second.Ref())
 	if err != nil {
 		t.Fatal(err)

@@ -497,7 +497,13 @@ func TestPushAndPull(t *testing.T) {
 // pushed is a registry with the snapshot of frozen.
 func pushed(t *testing.T) (artifact.Registry, name.Reference) {
 	t.Helper()
-	r, ref := testRegistry(t, func(h http.Handler) http.Handler { return h })
+	return pushedTo(t, func(h http.Handler) http.Handler { return h })
+}
+
+// pushedTo is pushed with a registry that wrap makes something else of.
+func pushedTo(t *testing.T, wrap func(http.Handler) http.Handler) (artifact.Registry, name.Reference) {
+	t.Helper()
+	r, ref := testRegistry(t, wrap)
 	s, m := frozen(t)
 	out, err := s.Export(t.Context(), m.Ref())
 	if err != nil {
@@ -674,7 +680,7 @@ func TestPullResumes(t *testing.T) {
 	const cut = 200
 	var bytes, cuts atomic.Int64
 	broken := atomic.Bool{}
-	r, ref := testRegistry(t, func(h http.Handler) http.Handler {
+	r, ref := pushedTo(t, func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			if broken.Load() && req.Method == http.MethodGet && strings.Contains(req.URL.Path, "/blobs/") && cuts.Add(1) <= 4 {
 				bytes.Add(cut)
@@ -683,15 +689,6 @@ func TestPullResumes(t *testing.T) {
 			h.ServeHTTP(w, req)
 		})
 	})
-	s, m := frozen(t)
-	out, err := s.Export(t.Context(), m.Ref())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	if err := r.Push(t.Context(), ref, out.Artifact); err != nil {
-		t.Fatal(err)
-	}
 	in, err := r.Pull(t.Context(), ref)
 	if err != nil {
 		t.Fatal(err)

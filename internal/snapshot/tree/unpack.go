@@ -54,7 +54,7 @@ func Unpack(ctx context.Context, r io.Reader, dir *os.File, o Unpacking) error {
 		if err != nil {
 			return err
 		}
-		if err := u.entry(h, contextReader{ctx, in}); err != nil {
+		if err := u.entry(h, in); err != nil {
 			return err
 		}
 	}
